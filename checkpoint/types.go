@@ -26,10 +26,10 @@ type generation uint64
 
 // Limits of format version 1.
 const (
-	maxSlots   = 1<<36 - 2  // slots of a data area: 256 TiB
-	maxEpoch   = 1<<28 - 1  // epochs in a store's life
-	maxDisk    = 64 << 40   // bytes of a guest's disk
-	pageSize   = 4096       // bytes of a page in the map file
+	maxSlots   = 1<<36 - 2 // slots of a data area: 256 TiB
+	maxEpoch   = 1<<28 - 1 // epochs in a store's life
+	maxDisk    = 64 << 40  // bytes of a guest's disk
+	pageSize   = 4096      // bytes of a page in the map file
 	sectorSize = bio.SectorSize
 )
 
@@ -55,8 +55,9 @@ func (e entry) slot() slot {
 
 func (e entry) birth() epoch { return epoch(e & maxEpoch) }
 
-// placed reports whether the entry names a place in the data area.
-func (e entry) placed() bool { return e != 0 && e.slot() != slotZero }
+// placed reports whether the entry names a place in the data area. (A block that a rollback
+// returned to "never written" has slotNone and a birth, so this is not only zero.)
+func (e entry) placed() bool { return e.slot() < slotNone }
 
 // at returns the entry of the block i places behind one with entry e in a run.
 func (e entry) at(i uint64) entry {
