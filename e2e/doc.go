@@ -1,0 +1,16 @@
+// Package e2e holds the tests that boot a real guest on a served volume. They have the build
+// tag e2e, take some minutes and fail where QEMU is missing: run `make e2e`, which sets up
+// what they need. This page is all that an ordinary build sees of them.
+//
+// BELAY names the binary under test (default: bin/belay of this checkout). With
+// BELAY_E2E_BACKEND=qsd the same guests run on qemu-storage-daemon instead, which tells a
+// fault of the harness from one of ours; what only belay can do is then left out.
+// BELAY_E2E_CONSOLE=1 shows the guests' serial lines.
+//
+//	backend_test.go   how a volume is made, served, killed and resized: the only file that
+//	                  knows command lines
+//	world_test.go     a volume with a guest on it, and the scripts that guests run
+//	story_test.go     write, checkpoint, write more, power off, roll back, boot again
+//	device_test.go    reboot, queues, plugging, resize, discard, in both ring formats
+//	kill_test.go      kill -9 of the server under load
+package e2e
