@@ -31,6 +31,8 @@ var (
 	ErrUnretired = errors.New("too many points are not retired")
 	// ErrShrink marks a resize that would cut off part of the disk.
 	ErrShrink = errors.New("would shrink the disk")
+	// ErrTooMany marks what would exceed a limit of the format.
+	ErrTooMany = errors.New("limit of the format reached")
 	// ErrBase marks a base image that is missing or not the one the volume was made on.
 	ErrBase = errors.New("base image does not fit")
 )
@@ -45,38 +47,22 @@ type CorruptError struct {
 }
 
 func (e *CorruptError) Error() string {
-	file := e.File
-	if file == "" {
-		file = "(memory)"
-	}
-	return fmt.Sprintf("%s: corrupt at byte %d: %s is %s, want %s", file, e.Offset, e.What, e.Found, e.Want)
+	return fmt.Sprintf("%s: corrupt at byte %d: %s is %s, want %s", e.File, e.Offset, e.What, e.Found, e.Want)
 }
 
 // Is makes errors.Is(err, ErrCorrupt) true.
 func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
 
-// corrupt reports a field at an offset of the byte slice being decoded.
-func corrupt(off int, what string, found, want any) *CorruptError {
-	return &CorruptError{Offset: int64(off), What: what, Found: fmt.Sprint(found), Want: fmt.Sprint(want)}
+// corrupt reports a damaged field of a file.
+func corrupt(file string, off int64, what string, found, want any) error {
+	return &CorruptError{
+		File: file, Offset: off, What: what, Found: fmt.Sprint(found), Want: fmt.Sprint(want),
+	}
 }
 
-// checksumError reports a structure whose checksum does not hold.
-func checksumError(off int, what string, found, want uint32) *CorruptError {
-	return corrupt(off, what+" checksum", fmt.Sprintf("%#08x", found), fmt.Sprintf("%#08x", want))
-}
-
-// located adds the file, and the place in it of the decoded bytes, to an error of a decoder.
-func located(err error, file string, base int64) error {
-	if err == nil {
-		return nil
-	}
-	var c *CorruptError
-	if errors.As(err, &c) && c.File == "" {
-		at := *c
-		at.File, at.Offset = file, c.Offset+base
-		return &at
-	}
-	return fmt.Errorf("%s: byte %d: %w", file, base, err)
+// corruptSum reports a structure whose checksum does not hold.
+func corruptSum(file string, off int64, what string, found, want uint32) error {
+	return corrupt(file, off, "checksum of "+what, fmt.Sprintf("%#08x", found), fmt.Sprintf("%#08x", want))
 }
 
 // poison marks the error of a failed sync.
@@ -89,3 +75,7 @@ func noSpace(err error) error {
 	}
 	return err
 }
+
+// invariant ends the process because of a mistake of this package: nothing that a guest, a disk
+// or an operator does leads here.
+func invariant(what string) { panic("checkpoint: " + what) }
