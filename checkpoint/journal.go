@@ -8,6 +8,9 @@ import (
 	"unsafe"
 )
 
+// controlShare: one part in so many of the area is left to control records.
+const controlShare = 8
+
 // errJournalFull means that a snapshot must be made before more is appended.
 var errJournalFull = errors.New("journal full")
 
@@ -28,8 +31,8 @@ type journalStart struct {
 // after a power cut) can be taken for it.
 //
 // Life: openJournal, replay, begin, then reserve/seal pairs, prove, sync, release; close. The
-// appending methods and release belong to one goroutine at a time (the store's mutex). sync and
-// noteSuperblock may run beside them and each other.
+// appending methods and release belong to one goroutine at a time (the store's mutex); sync and
+// sawSuperblock may run beside them and each other.
 type journal struct {
 	f    File
 	size uint64 // bytes of the area
@@ -39,7 +42,7 @@ type journal struct {
 	area  []byte // mem from journalArea on
 	head  position
 	next  journalStart // where the next record goes
-	room  int          // bytes of the record that is reserved at next; 0: none
+	open  int          // bytes of the record that is reserved at next; 0: none
 	drop  position     // begin: valid records from next up to here are to be dropped
 	redo  bool         // begin: records may be in the page cache only
 	ended bool         // replay has found the end
@@ -54,6 +57,7 @@ type journal struct {
 	durable uint64   // sequence of the newest header known to be durable
 	claim   position // of the newest proven record
 	proven  position // of the newest proven record known to be durable
+	seen    uint64   // sequence of the newest superblock known to be durable
 }
 
 // createJournal fills a new file: header, no records. size is about that of the file.
@@ -176,9 +180,15 @@ func (j *journal) wipe(from, to position) {
 	}
 }
 
-// maxPayload is the longest payload that this journal takes: a small one must not be filled by a
-// few records.
-func (j *journal) maxPayload() int { return int(min(maxRecord, j.size/8)) - recordHead }
+// fits reports whether records of n bytes in all, headers included, can be reserved, the control
+// reserve left alone.
+func (j *journal) fits(n int) bool {
+	need := uint64(n)
+	if left := j.size - uint64(j.next.pos)%j.size; need > left {
+		need += min(left, maxRecord)
+	}
+	return j.used()+need <= j.size-j.size/controlShare
+}
 
 // reserve returns the place where the next record's payload is made; seal completes it. Until
 // then nothing is appended, and another reserve takes the place again. The last eighth of the
@@ -188,7 +198,7 @@ func (j *journal) reserve(payload int, control bool) ([]byte, error) {
 	if j.failed.Load() {
 		return nil, j.failure()
 	}
-	if payload > j.maxPayload() {
+	if payload > maxPayload {
 		invariant("journal record too long")
 	}
 	n := uint64(recordHead + roundUp8(payload))
@@ -198,7 +208,7 @@ func (j *journal) reserve(payload int, control bool) ([]byte, error) {
 		need += left
 	}
 	if !control {
-		limit -= j.size / 8
+		limit -= j.size / controlShare
 	}
 	if j.used()+need > limit {
 		return nil, errJournalFull
@@ -207,7 +217,7 @@ func (j *journal) reserve(payload int, control bool) ([]byte, error) {
 		j.endLap(left)
 	}
 	at := uint64(j.next.pos) % j.size
-	j.room = int(n)
+	j.open = int(n)
 	p := j.area[at+recordHead : at+n]
 	clear(p[payload:])
 	return p[:payload:payload], nil
@@ -217,7 +227,7 @@ func (j *journal) reserve(payload int, control bool) ([]byte, error) {
 // pad leaves of it, or all if there is no room for a pad, is not looked at by replay.
 func (j *journal) endLap(left uint64) {
 	if left >= recordHead {
-		j.room = recordHead
+		j.open = recordHead
 		j.put(recordHeader{kind: recordPad})
 	}
 	j.next.pos = nextLap(j.next.pos, j.size)
@@ -233,14 +243,14 @@ func (j *journal) seal(kind recordKind, seq sequence, l line, e epoch) position 
 }
 
 func (j *journal) put(h recordHeader) {
-	if j.room == 0 {
+	if j.open == 0 {
 		invariant("journal record sealed without room")
 	}
-	h.length, h.pos, h.incarnation = uint32(j.room), j.next.pos, j.next.incarnation
+	h.length, h.pos, h.incarnation = uint32(j.open), j.next.pos, j.next.incarnation
 	at := uint64(j.next.pos) % j.size
-	j.next.chain = h.encode(j.area[at:at+uint64(j.room)], j.next.chain)
-	j.next.pos += position(j.room)
-	j.room = 0
+	j.next.chain = h.encode(j.area[at:at+uint64(j.open)], j.next.chain)
+	j.next.pos += position(j.open)
+	j.open = 0
 }
 
 func (j *journal) storeTail() {
@@ -251,10 +261,13 @@ func (j *journal) storeTail() {
 // tail is the position behind the last record.
 func (j *journal) tail() position { return j.next.pos }
 
-// startAtTail is where replay begins after a snapshot of everything appended so far.
-func (j *journal) startAtTail() journalStart { return j.next }
+// start is where replay begins after a snapshot of everything appended so far.
+func (j *journal) start() journalStart { return j.next }
 
-// used is how much of the area's size bytes is taken.
+// room is the length of the area, in bytes.
+func (j *journal) room() uint64 { return j.size }
+
+// used is how many bytes of the area are taken.
 func (j *journal) used() uint64 { return uint64(j.next.pos - j.head) }
 
 // release gives up everything before a position: a durable superblock names a snapshot that
@@ -278,13 +291,7 @@ func (j *journal) prove(pos position) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.claim = max(j.claim, pos)
-	// The header says what replay must reach. It lags behind by one sync and is left out while
-	// the copy before it may still be on its way: two at once could both be lost.
-	if j.proven <= j.hdr.proven || j.durable != j.hdr.sequence {
-		return nil
-	}
-	j.hdr.proven = j.proven
-	return j.writeHeader()
+	return j.refreshHeader()
 }
 
 // sync makes everything appended before the call durable.
@@ -308,19 +315,23 @@ func (j *journal) sync() error {
 	return nil
 }
 
-// noteSuperblock makes it known, durably, that a superblock is durable.
-func (j *journal) noteSuperblock(sequence uint64) error {
-	if err := j.sync(); err != nil {
-		return err
-	}
+// sawSuperblock notes that the superblock with a sequence number is durable. The next sync makes
+// the note durable: from then on an older copy is not taken for the newest.
+func (j *journal) sawSuperblock(sequence uint64) {
 	j.mu.Lock()
-	j.hdr.superblock = max(j.hdr.superblock, sequence)
-	err := j.writeHeader()
-	j.mu.Unlock()
-	if err != nil {
-		return err
+	defer j.mu.Unlock()
+	j.seen = max(j.seen, sequence)
+	_ = j.refreshHeader() // an error stays and stops the journal
+}
+
+// refreshHeader writes the header if it would say something new. That is left out while the copy
+// before may still be on its way to the disk: both at once could be lost. What the header says
+// then lags behind, which is safe. Called with mu held.
+func (j *journal) refreshHeader() error {
+	if j.err != nil || j.durable != j.hdr.sequence || j.proven <= j.hdr.proven && j.seen <= j.hdr.superblock {
+		return j.err
 	}
-	return j.sync()
+	return j.writeHeader()
 }
 
 // close gives up the mapping and the file. clean says that the data of every record is durable
@@ -366,6 +377,8 @@ func (j *journal) writeHeader() error {
 		return j.err
 	}
 	j.hdr.sequence++
+	j.hdr.proven = max(j.hdr.proven, j.proven)
+	j.hdr.superblock = max(j.hdr.superblock, j.seen)
 	j.hdr.encode(j.sector[:])
 	if _, err := j.f.WriteAt(j.sector[:], journalHeaderOffset(j.hdr.sequence)); err != nil {
 		return j.fail(err)

@@ -14,7 +14,7 @@ const (
 	journalHeaderGap = 4096 // from one copy of the header to the other
 	journalTailWord  = 8192
 	journalArea      = 12288
-	minJournalArea   = 64 << 10
+	minJournalArea   = 8 * maxRecord // the control reserve takes a record
 	maxJournalArea   = 1 << 40
 )
 
@@ -134,7 +134,7 @@ func (h *journalHeader) validate(off int64) error {
 	case !h.clean && h.end != 0:
 		return bad(jhEnd, "end", h.end, "0 in a journal that is not clean")
 	case h.area < minJournalArea || h.area > maxJournalArea || h.area%pageSize != 0:
-		return bad(jhArea, "length of the area", h.area, "whole pages, 64 KiB to 1 TiB")
+		return bad(jhArea, "length of the area", h.area, "whole pages, 128 KiB to 1 TiB")
 	}
 	return nil
 }

@@ -8,17 +8,16 @@ import (
 
 // Lengths of journal records, in bytes.
 const (
-	recordHead   = 48
-	maxRecord    = 64 << 10 // header and payload
-	maxPayload   = maxRecord - recordHead
-	writeHead    = 24 // of an entry in a write record, before its checksums
-	startHead    = 16
-	rollbackLen  = 32
-	sweepLen     = 16
-	wordLen      = 8 // payload of proven, retire, delete and resize
-	maxWriteRun  = 1 << 31
-	maxBlock     = maxDisk / blockSize
-	provenRecord = recordHead + wordLen
+	recordHead  = 48
+	maxRecord   = 16 << 10 // header and payload
+	maxPayload  = maxRecord - recordHead
+	writeHead   = 8 // of a write record's payload
+	writeEntry  = 24
+	startHead   = 16
+	rollbackLen = 32
+	sweepLen    = 16
+	wordLen     = 8 // payload of proven, retire, delete and resize
+	maxBlock    = maxDisk / blockSize
 )
 
 // position is a logical place in the journal: bytes appended since the volume was created. Its
@@ -126,70 +125,76 @@ func (h *recordHeader) validate(p []byte, off int64) error {
 	return nil
 }
 
-// writeEntry is one element of a write record: n blocks from block now lie in the slots from
-// slot, or read as zeroes (slotZero).
-type writeEntry struct {
-	block block
-	slot  slot
-	n     uint32
-	sums  []byte // n checksums of 4 bytes; empty without payload checksums or place
-}
+// writePayload returns the length of a write record with so many entries and checksums.
+func writePayload(entries, sums int) int { return writeHead + writeEntry*entries + roundUp8(4*sums) }
 
-// sum returns the payload checksum of the i-th block.
-func (e *writeEntry) sum(i uint32) uint32 { return binary.LittleEndian.Uint32(e.sums[4*i:]) }
-
-// writeEntryLen returns the bytes that an entry takes in a write record.
-func writeEntryLen(s slot, n uint32, sums bool) int {
-	if !sums || s >= slotNone {
-		return writeHead
-	}
-	return writeHead + roundUp8(4*int(n))
-}
-
-// putWriteEntry writes an entry and returns where its n checksums go (with room for them if
-// sums); they are filled in with putSum. The bytes that pad them are zero.
-func putWriteEntry(p []byte, b block, s slot, n uint32, sums bool) []byte {
+// encodeWrite makes a write record: each placement's blocks now lie in its slots, or read as
+// zeroes (slotZero). sums are the checksums of all blocks that lie in slots, in order; none
+// in a volume without payload checksums. p has the length that writePayload says.
+func encodeWrite(p []byte, places []placement, sums []uint32) {
 	le := binary.LittleEndian
-	le.PutUint64(p, uint64(b))
-	le.PutUint64(p[8:], uint64(s))
-	le.PutUint32(p[16:], n)
-	le.PutUint32(p[20:], 0)
-	end := writeEntryLen(s, n, sums)
-	if end > writeHead {
-		le.PutUint32(p[end-4:], 0)
+	le.PutUint32(p, uint32(len(places)))
+	le.PutUint32(p[4:], uint32(len(sums)))
+	p = p[writeHead:]
+	for _, e := range places {
+		le.PutUint64(p, uint64(e.block))
+		le.PutUint64(p[8:], uint64(e.slot))
+		le.PutUint64(p[16:], e.n)
+		p = p[writeEntry:]
 	}
-	return p[writeHead:end]
+	for _, v := range sums {
+		le.PutUint32(p, v)
+		p = p[4:]
+	}
+	clear(p)
 }
 
-func putSum(sums []byte, i int, sum uint32) { binary.LittleEndian.PutUint32(sums[4*i:], sum) }
-
-// nextWriteEntry takes the first entry off the payload of a write record and returns the rest.
-func nextWriteEntry(p []byte, sums bool) (e writeEntry, rest []byte, err error) {
+// decodeWrite appends what a write record holds to places and sums.
+func decodeWrite(p []byte, places []placement, sums []uint32) ([]placement, []uint32, error) {
 	if len(p) < writeHead {
-		return e, nil, recordError("length of a write record", len(p), "whole entries")
+		return places, sums, recordError("length of a write record", len(p), "at least 8")
 	}
 	le := binary.LittleEndian
-	e = writeEntry{block: block(le.Uint64(p)), slot: slot(le.Uint64(p[8:])), n: le.Uint32(p[16:])}
-	switch {
-	case e.n == 0 || e.n > maxWriteRun || e.block >= maxBlock || uint64(e.block)+uint64(e.n) > maxBlock:
-		return e, nil, recordError("blocks of a write record", e.block, "a run on the disk")
-	case e.slot != slotZero && (e.slot >= maxSlots || uint64(e.slot)+uint64(e.n) > maxSlots):
-		return e, nil, recordError("slots of a write record", e.slot, "a run of the data area, or zeroes")
-	case le.Uint32(p[20:]) != 0:
-		return e, nil, recordError("reserved word of a write record", le.Uint32(p[20:]), 0)
+	n, k := le.Uint32(p), le.Uint32(p[4:])
+	if n == 0 || n > maxPayload || k > maxPayload || len(p) != writePayload(int(n), int(k)) {
+		return places, sums, recordError("length of a write record", len(p),
+			fmt.Sprintf("room for %d entries and %d checksums", n, k))
 	}
-	end := writeHead
-	if sums && e.slot < slotNone {
-		if uint64(e.n)*4 > uint64(len(p)-writeHead) {
-			return e, nil, recordError("checksums of a write record", len(p)-writeHead, 4*uint64(e.n))
+	var placed uint64
+	p = p[writeHead:]
+	for range n {
+		e := placement{block: block(le.Uint64(p)), slot: slot(le.Uint64(p[8:])), n: le.Uint64(p[16:])}
+		if err := e.validate(); err != nil {
+			return places, sums, err
 		}
-		end = writeHead + roundUp8(4*int(e.n))
-		e.sums = p[writeHead : writeHead+4*int(e.n)]
+		if e.slot != slotZero {
+			placed += e.n
+		}
+		places = append(places, e)
+		p = p[writeEntry:]
 	}
-	if end > len(p) || allZero(p[writeHead+len(e.sums):end]) >= 0 {
-		return e, nil, recordError("end of an entry's checksums", end, "zeroes up to a multiple of 8")
+	if k != 0 && uint64(k) != placed {
+		return places, sums, recordError("checksums of a write record", k, placed)
 	}
-	return e, p[end:], nil
+	for range k {
+		sums = append(sums, le.Uint32(p))
+		p = p[4:]
+	}
+	if allZero(p) >= 0 {
+		return places, sums, recordError("end of a write record", p[len(p)-1], 0)
+	}
+	return places, sums, nil
+}
+
+// validate judges a placement read from a journal.
+func (e *placement) validate() error {
+	switch {
+	case e.n == 0 || e.n > maxBlock || uint64(e.block) > maxBlock-e.n:
+		return recordError("blocks of a write record", fmt.Sprintf("%d from %d", e.n, e.block), "a run on the disk")
+	case e.slot != slotZero && (e.n > maxSlots || uint64(e.slot) > maxSlots-e.n):
+		return recordError("slots of a write record", fmt.Sprintf("%d from %d", e.n, e.slot), "a run, or zeroes")
+	}
+	return nil
 }
 
 // startRecord is the payload of a start record: point id closes the open epoch.
