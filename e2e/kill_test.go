@@ -5,18 +5,20 @@ package e2e
 import (
 	"strconv"
 	"time"
+
+	"github.com/belay-vm/belay/tools/daemon"
 )
 
 // checkKill kills the server under the guest's load, several times. QEMU reconnects within
 // a second of the server's return; the guest sees slow requests and no error.
 func (w *world) checkKill() {
 	w.unflushed()
-	if !w.b.inflight() {
+	if !needs(w.t, recovery) {
 		return
 	}
 	done := w.inBackground("--directory=/mnt --size=16M --bs=4k")
 	for range 3 {
-		w.server.kill()
+		w.server.Kill()
 		w.serve()
 		w.awaitRequests(200)
 	}
@@ -33,7 +35,7 @@ func (w *world) unflushed() {
 	// The file is there before, so that only its data change from now on.
 	w.sh("head -c 16777216 /dev/zero >/mnt/unflushed; sync")
 	w.sh("fio %s --do_verify=0 || { cat /tmp/fio.log; exit 1; }", area)
-	w.server.kill()
+	w.server.Kill()
 	w.serve()
 	w.sh("fio %s --verify_only || { cat /tmp/fio.log; exit 1; }", area)
 	w.verify("files")
@@ -56,7 +58,7 @@ func (w *world) inBackground(args string) <-chan error {
 func (w *world) wait(done <-chan error) {
 	w.t.Helper()
 	if err := <-done; err != nil {
-		w.t.Fatalf("fio under load: %v\nthe server's log:\n%s", err, w.server.log.text())
+		w.t.Fatalf("fio under load: %v\nthe server's log:\n%s", err, w.server.Log())
 	}
 }
 
@@ -78,10 +80,10 @@ func (w *world) awaitRequests(n int) {
 
 func (w *world) awaitMore(from, n int) {
 	w.t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(daemon.Patience)
 	for w.requests() < from+n {
 		if time.Now().After(deadline) {
-			w.t.Fatalf("the guest's disk completed fewer than %d requests in %v", n, patience)
+			w.t.Fatalf("the guest's disk completed fewer than %d requests in %v", n, daemon.Patience)
 		}
 		<-time.After(50 * time.Millisecond)
 	}

@@ -13,8 +13,7 @@ import (
 // TestStory is what the product is for: a state is kept, the guest goes on, and the state
 // comes back as it was.
 func TestStory(t *testing.T) {
-	if !underTest().checkpoints() {
-		t.Log("the backend takes no checkpoints")
+	if !needs(t, checkpoints) {
 		return
 	}
 	w := newWorld(t, "2G", guest.Disk{Queues: 2})
@@ -62,7 +61,7 @@ func TestStory(t *testing.T) {
 // checkOffline rolls back with no server at all, and has the volume verified.
 func (w *world) checkOffline() {
 	w.powerOff()
-	w.server.stop(w.t)
+	w.stop()
 	cli(w.t, "rollback", w.volume, "--to", "first")
 	cli(w.t, "check", w.volume)
 	if list := cli(w.t, "checkpoints", w.volume); !strings.Contains(list, "first") {
@@ -78,5 +77,5 @@ func (w *world) checkOffline() {
 	w.sh("mount /dev/vda /mnt; [ ! -e /mnt/late ]")
 	w.verify("early")
 	w.powerOff()
-	w.server.stop(w.t)
+	w.stop()
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/belay-vm/belay/tools/daemon"
 	"github.com/belay-vm/belay/tools/guest"
 )
 
@@ -20,7 +21,7 @@ type world struct {
 	volume string
 	socket string
 	disk   guest.Disk
-	server *server
+	server *daemon.Daemon
 	vm     *guest.VM
 }
 
@@ -49,16 +50,28 @@ func (w *world) end() {
 		w.vm.Kill()
 	}
 	if w.server != nil {
-		w.server.kill()
+		w.server.Kill()
 		if w.t.Failed() {
-			w.t.Logf("the server's log:\n%s", w.server.log.text())
+			w.t.Logf("the server's log:\n%s", w.server.Log())
 		}
 	}
 }
 
 func (w *world) serve() {
 	w.t.Helper()
-	w.server = startServer(w.t, w.b, w.volume, w.socket, max(w.disk.Queues, 1))
+	server, err := daemon.Start(w.b.serve(w.volume, w.socket, max(w.disk.Queues, 1)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.server = server
+}
+
+// stop ends the server as systemd does.
+func (w *world) stop() {
+	w.t.Helper()
+	if err := w.server.Stop(); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func (w *world) boot() {
@@ -69,7 +82,7 @@ func (w *world) boot() {
 	}
 	vm, err := guest.Boot(context.Background(), conf)
 	if err != nil {
-		w.t.Fatalf("%v\nthe server's log:\n%s", err, w.server.log.text())
+		w.t.Fatalf("%v\nthe server's log:\n%s", err, w.server.Log())
 	}
 	w.vm = vm
 }
@@ -87,7 +100,7 @@ func (w *world) sh(format string, args ...any) string {
 	w.t.Helper()
 	out, err := w.vm.Run("set -e\n" + fmt.Sprintf(format, args...))
 	if err != nil {
-		w.t.Fatalf("%v\nthe server's log:\n%s", err, w.server.log.text())
+		w.t.Fatalf("%v\nthe server's log:\n%s", err, w.server.Log())
 	}
 	return strings.TrimSpace(out)
 }
