@@ -9,6 +9,8 @@ import (
 var (
 	// ErrFault marks shared memory that vanished under its mapping: its file was truncated.
 	ErrFault = errors.New("memory file is shorter than its mapping")
+	// ErrNotMemory marks a descriptor that is no memory file.
+	ErrNotMemory = errors.New("not a regular file")
 	// ErrUnmapped marks an address range that lies in no memory region.
 	ErrUnmapped = errors.New("outside guest memory")
 	// ErrAlignment marks a ring part whose address is not aligned as virtio demands.
@@ -33,6 +35,16 @@ func (e *RingError) Error() string {
 }
 
 func (e *RingError) Unwrap() error { return e.Err }
+
+// Why a ring is refused or broken; wrapped by RingError.
+var (
+	ErrRingSize    = errors.New("want 1 to 32768, a power of two for a split ring")
+	ErrRingIndex   = errors.New("outside the ring")
+	ErrRingTwice   = errors.New("made available a second time")
+	ErrNotTaken    = errors.New("completed, but not taken")
+	ErrInflight    = errors.New("not as this device left it")
+	ErrInflightVer = errors.New("unknown version")
+)
 
 // Why a chain is malformed; wrapped by ChainError.
 var (

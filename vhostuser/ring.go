@@ -1,136 +1,79 @@
 package vhostuser
 
-import (
-	"errors"
-	"sync"
-
-	"github.com/hashicorp/go-hclog"
-)
-
-// ring is one queue as the control plane sees it: what the front end said of it and, between
-// SET_VRING_KICK and GET_VRING_BASE, the started Queue with the goroutine that serves it.
-//
-// All fields above mu belong to the session's goroutine. A ring is served while it is started
-// and enabled and nothing holds it; halt, wait and resume switch between serving and not.
-type ring struct {
-	index int
-	dev   Device
-	log   hclog.Logger
-	count *counters
-
-	// size, base and addr are what the next start begins with. Messages that change them
-	// leave a started ring alone.
-	size    uint32
-	base    uint32
-	addr    vringAddr
-	enabled bool
-
-	// call and err are kept from before the start and over a stop: front ends send them
-	// with their init, long before the kick. A started queue has duplicates.
-	call, err int
-
-	q       *Queue
-	logging ringLog   // what q was told of the dirty log
-	region  *inflight // what q tracks its requests in, nil if nothing
-	started bool      // at least once on this connection
-
-	mu       sync.Mutex
-	want     bool          // to be served
-	serving  bool          // the goroutine exists
-	stopping bool          // and has been asked to end
-	broken   error         // why the ring is not served any more
-	gone     chan struct{} // closed when the goroutine has ended
+// ringConfig is what the front end said about a ring.
+type ringConfig struct {
+	index                         int
+	size                          uint32
+	descUser, availUser, usedUser uint64 // SET_VRING_ADDR, the front end's virtual addresses
+	packed, eventIdx, indirect    bool
+	base                          uint32 // SET_VRING_BASE
+	logUsed                       bool   // VHOST_VRING_F_LOG
+	logGuestAddr                  uint64
 }
 
-// ringLog is what a ring knows of dirty logging.
+// ring is a split or a packed ring. The steps of publishing are called in the order in which
+// they stand here.
+type ring interface {
+	place(t *memTable) error // finds the ring in memory; again after each change of the table
+	setLog(l ringLog)
+	start() ([]resubmission, error) // once, after place
+	position() uint32               // for GET_VRING_BASE
+
+	take(c *Chain) (bool, error)
+	retake(c *Chain, r resubmission) error
+
+	prepare(done []usedElem) error  // notes in the inflight region what is about to happen
+	fill(done []usedElem)           // writes used elements that nobody looks at yet
+	commit(done []usedElem)         // makes them visible, all at once
+	settle(done []usedElem)         // clears the inflight entries
+	wantsCall(done []usedElem) bool // whether the guest asked for a notification
+
+	arm() bool
+	disarm()
+}
+
+// usedElem is a completed chain.
+type usedElem struct {
+	id    uint16 // Chain.Head
+	slots uint16
+	entry uint16
+	len   uint32
+}
+
+// resubmission is a chain that a backend took before it died.
+type resubmission struct {
+	id    uint16 // head, of a split ring
+	entry uint16 // in a packed inflight region
+	slots uint16
+	order uint64 // the region's counter
+}
+
+// ringLog marks our writes to a part of a ring in the dirty log, if there is one.
 type ringLog struct {
 	log  *dirtyLog
-	used bool
-	addr uint64
+	addr uint64 // guest address of the part's first byte
 }
 
-var errEndedEarly = errors.New("the device stopped serving the ring unasked")
-
-// resume lets the ring be served, if it is started, enabled and whole. It does not wait: a
-// goroutine that is about to stop turns round.
-func (r *ring) resume() {
-	if r.q == nil || !r.enabled {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.broken != nil {
-		return
-	}
-	r.want = true
-	if r.serving {
-		return
-	}
-	r.serving, r.stopping = true, false
-	r.gone = make(chan struct{})
-	r.q.rearmStop()
-	go r.serve(r.q, r.gone)
-}
-
-// serve runs the device on the ring until nobody wants that any more.
-func (r *ring) serve(q *Queue, gone chan struct{}) {
-	defer close(gone)
-	for r.next(q, r.dev.Run(q)) {
+// mark is called after n bytes at off were written. An address that overflows is the front
+// end's nonsense and lies outside any bitmap.
+func (l ringLog) mark(off, n int) {
+	if l.log != nil {
+		l.log.mark(l.addr+uint64(off), uint64(n))
 	}
 }
 
-// next judges the end of a Run and says whether to begin another.
-func (r *ring) next(q *Queue, err error) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err == nil && !r.stopping {
-		err = errEndedEarly
-	}
+// part finds one part of the ring in memory and its guest address.
+func (c ringConfig) part(t *memTable, what string, user, n uint64, align uintptr) ([]byte, uint64, error) {
+	b, guestAddr, err := t.user(user, n)
 	if err != nil {
-		r.broken = err
-		r.count.ringErrors.Add(1)
-		r.log.Error("ring is broken", "queue", r.index, "error", err)
-		q.signalError()
+		return nil, 0, c.fail(what, user, err)
 	}
-	if err != nil || !r.want {
-		r.serving, r.stopping = false, false
-		return false
+	if !aligned(b, align) {
+		return nil, 0, c.fail(what, user, ErrAlignment)
 	}
-	r.stopping = false
-	q.rearmStop()
-	return true
+	return b, guestAddr, nil
 }
 
-// halt asks the goroutine to end and does not wait for it.
-func (r *ring) halt() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.want = false
-	if r.serving && !r.stopping {
-		r.stopping = true
-		r.q.requestStop()
-	}
-}
-
-// wait returns when the goroutine has ended: every request that the device took is finished
-// and published, and nothing of this ring touches guest memory.
-func (r *ring) wait() {
-	r.mu.Lock()
-	gone := r.gone
-	r.mu.Unlock()
-	if gone != nil {
-		<-gone
-	}
-}
-
-// breakDown gives a ring up whose memory is gone; it is not served again before a new start.
-func (r *ring) breakDown(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.broken == nil {
-		r.broken = err
-		r.count.ringErrors.Add(1)
-		r.log.Error("ring is broken", "queue", r.index, "error", err)
-		r.q.signalError()
-	}
+func (c ringConfig) fail(what string, value uint64, err error) error {
+	return &RingError{Queue: c.index, What: what, Value: value, Err: err}
 }
