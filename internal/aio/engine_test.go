@@ -3,7 +3,6 @@ package aio
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -250,59 +249,6 @@ func TestWatchOfSomethingElse(t *testing.T) {
 			t.Fatalf("watching a directory gave %v", got)
 		}
 	})
-}
-
-// Some descriptors with O_NONBLOCK make io_uring's read fail instead of waiting; on old kernels
-// eventfds are among them, on new ones terminals still are.
-func TestWatchWhereReadsDoNotWait(t *testing.T) {
-	eachKind(t, 8, func(t *testing.T, e Engine) {
-		master, slave := terminal(t)
-		e.Watch(master, 1)
-		var out [4]Completion
-		for range 3 {
-			if n, err := e.Wait(out[:], false); n != 0 || err != nil {
-				t.Fatalf("unexpected completions %v, error %v", out[:n], err)
-			}
-		}
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			if _, err := unix.Write(slave, []byte("12345678")); err != nil {
-				t.Error(err)
-			}
-		}()
-		expect(t, e, 1, 8)
-		<-done
-		e.Watch(master, 2)
-		if n, err := e.Wait(out[:], false); n != 0 || err != nil {
-			t.Fatalf("unexpected completions %v, error %v", out[:n], err)
-		}
-		e.Unwatch(2)
-		expect(t, e, 2, -int32(unix.ECANCELED))
-		e.Watch(master, 3) // Close ends it
-	})
-}
-
-func terminal(t *testing.T) (master, slave int) {
-	t.Helper()
-	master, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Skipf("no pseudo terminals here: %v", err)
-	}
-	t.Cleanup(func() { unix.Close(master) })
-	if err := unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	n, err := unix.IoctlGetInt(master, unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	slave, err = unix.Open(fmt.Sprintf("/dev/pts/%d", n), unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(slave) })
-	return master, slave
 }
 
 func TestIdleWaitIsRefused(t *testing.T) {
