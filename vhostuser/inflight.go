@@ -35,7 +35,7 @@ type inflight struct {
 // newInflight makes a fresh region in a memfd. The descriptor is the caller's to send and
 // close.
 func newInflight(queues, queueSize int, packed bool) (f *inflight, fd int, size uint64, err error) {
-	if err := checkInflight(queues, queueSize); err != nil {
+	if err := checkCounts(queues, queueSize); err != nil {
 		return nil, -1, 0, err
 	}
 	size = uint64(queues * pieceLen(queueSize, packed))
@@ -69,7 +69,7 @@ func growSealed(fd int, size int64) error {
 
 // mapInflight maps a region that the front end kept. The descriptor stays the caller's.
 func mapInflight(fd int, size, offset uint64, queues, queueSize int, packed bool) (*inflight, error) {
-	if err := checkInflight(queues, queueSize); err != nil {
+	if err := checkCounts(queues, queueSize); err != nil {
 		return nil, err
 	}
 	if need := uint64(queues * pieceLen(queueSize, packed)); size < need {
@@ -85,7 +85,7 @@ func mapInflight(fd int, size, offset uint64, queues, queueSize int, packed bool
 	return f, nil
 }
 
-func checkInflight(queues, queueSize int) error {
+func checkCounts(queues, queueSize int) error {
 	if queues < 1 || queues > maxQueues || queueSize < 1 || queueSize > maxRingSize {
 		return &RegionError{What: "inflight region", Offset: uint64(queues), Size: uint64(queueSize),
 			Err: fmt.Errorf("%d queues of %d: %w", queues, queueSize, ErrLimit)}

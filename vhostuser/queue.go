@@ -13,12 +13,12 @@ import (
 // exported methods; the others are the session's.
 type Queue struct {
 	ringConfig
-	ring ring
-	mem  atomic.Pointer[memTable] // growMemory may swap it under a running ring
-	log  *dirtyLog                // changes only while Run does not run; so do fl and kick
-	fl   *inflight
-	kick int
-	stop int // eventfd
+	layout layout
+	mem    atomic.Pointer[memTable] // growMemory may swap it under a running ring
+	log    *dirtyLog                // changes only while Run does not run; so do fl and kick
+	fl     *inflight
+	kick   int
+	stop   int // eventfd
 
 	// Run's alone.
 	again []resubmission // chains to hand out before those of the ring, oldest first
@@ -41,7 +41,7 @@ func newQueue(c ringConfig, mem *memTable, log *dirtyLog, fl *inflight) (q *Queu
 		return nil, err
 	}
 	q = &Queue{ringConfig: c, log: log, fl: fl, kick: -1, stop: -1, callFD: -1, errFD: -1}
-	if q.ring, err = newRing(c, fl, piece); err != nil {
+	if q.layout, err = newLayout(c, fl, piece); err != nil {
 		return nil, err
 	}
 	if err := q.setMemory(mem); err != nil {
@@ -58,7 +58,7 @@ func newQueue(c ringConfig, mem *memTable, log *dirtyLog, fl *inflight) (q *Queu
 	return q, nil
 }
 
-func newRing(c ringConfig, fl *inflight, piece []byte) (ring, error) {
+func newLayout(c ringConfig, fl *inflight, piece []byte) (layout, error) {
 	entries := 0
 	if fl != nil {
 		entries = fl.queueSize
@@ -71,7 +71,7 @@ func newRing(c ringConfig, fl *inflight, piece []byte) (ring, error) {
 
 func (q *Queue) start() (err error) {
 	defer recoverFault(debug.SetPanicOnFault(true), q, &err)
-	q.again, err = q.ring.start()
+	q.again, err = q.layout.start()
 	return err
 }
 
@@ -111,9 +111,9 @@ func (q *Queue) next(c *Chain) (ok bool, err error) {
 	if len(q.again) > 0 {
 		r := q.again[0]
 		q.again = q.again[1:]
-		return true, q.ring.retake(c, r)
+		return true, q.layout.retake(c, r)
 	}
-	return q.ring.take(c)
+	return q.layout.take(c)
 }
 
 // Complete gives a chain back with the number of bytes written to its writable part, and
@@ -159,13 +159,13 @@ func (q *Queue) Publish() error {
 
 func (q *Queue) publish() (call bool, err error) {
 	defer recoverFault(debug.SetPanicOnFault(true), q, &err)
-	if err := q.ring.prepare(q.done); err != nil {
+	if err := q.layout.prepare(q.done); err != nil {
 		return false, err
 	}
-	q.ring.fill(q.done)
-	q.ring.commit(q.done)
-	q.ring.settle(q.done)
-	return q.ring.wantsCall(q.done), nil
+	q.layout.fill(q.done)
+	q.layout.commit(q.done)
+	q.layout.settle(q.done)
+	return q.layout.wantsCall(q.done), nil
 }
 
 // Arm asks the guest for a kick with its next chain. It reports true if there is one already:
@@ -183,7 +183,7 @@ func (q *Queue) Arm() (more bool, err error) {
 
 func (q *Queue) arm() (more bool, err error) {
 	defer recoverFault(debug.SetPanicOnFault(true), q, &err)
-	return q.ring.arm() || len(q.again) > 0, nil
+	return q.layout.arm() || len(q.again) > 0, nil
 }
 
 // Disarm asks the guest for no kicks, while the device is busy or polls.
@@ -198,7 +198,7 @@ func (q *Queue) Disarm() {
 
 func (q *Queue) disarm() (err error) {
 	defer recoverFault(debug.SetPanicOnFault(true), q, &err)
-	q.ring.disarm()
+	q.layout.disarm()
 	return nil
 }
 
@@ -220,14 +220,14 @@ func (q *Queue) owns(addr uintptr) bool {
 }
 
 // base is the GET_VRING_BASE value, valid after Run returned.
-func (q *Queue) base() uint32 { return q.ring.position() }
+func (q *Queue) base() uint32 { return q.layout.position() }
 
 // completed is the number of chains published so far. At any time.
 func (q *Queue) completed() uint64 { return q.published.Load() }
 
 // setMemory moves a queue that does not run to another table.
 func (q *Queue) setMemory(t *memTable) error {
-	if err := q.ring.place(t); err != nil {
+	if err := q.layout.place(t); err != nil {
 		return err
 	}
 	q.mem.Store(t)
@@ -244,5 +244,5 @@ func (q *Queue) setLog(l *dirtyLog, logUsed bool, addr uint64) {
 	if !logUsed {
 		l = nil
 	}
-	q.ring.setLog(ringLog{log: l, addr: addr})
+	q.layout.setLog(ringLog{log: l, addr: addr})
 }

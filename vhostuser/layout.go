@@ -11,9 +11,9 @@ type ringConfig struct {
 	logGuestAddr                  uint64
 }
 
-// ring is a split or a packed ring. The steps of publishing are called in the order in which
+// layout is a split or a packed ring. The steps of publishing are called in the order in which
 // they stand here.
-type ring interface {
+type layout interface {
 	place(t *memTable) error // finds the ring in memory; again after each change of the table
 	setLog(l ringLog)
 	start() ([]resubmission, error) // once, after place
