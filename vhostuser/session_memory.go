@@ -106,28 +106,28 @@ func (s *session) setLogBase(m *message) (reply, error) {
 func (s *session) relog() {
 	var rs []*ring
 	for _, r := range s.queued() {
-		if r.logging != s.ringLog(r) {
+		if r.logging != s.logState(r) {
 			rs = append(rs, r)
 		}
 	}
 	s.paused(rs, func() {
 		for _, r := range rs {
-			r.logging = s.ringLog(r)
+			r.logging = s.logState(r)
 			r.q.setLog(r.logging.log, r.logging.used, r.logging.addr)
 		}
 	})
 }
 
-// ringLog is what a ring is to know of the log: the bitmap counts only while the front end
+// logState is what a ring is to know of the log: the bitmap counts only while the front end
 // has LOG_ALL acknowledged, and marking the ring's used part only with it.
-func (s *session) ringLog(r *ring) ringLog {
+func (s *session) logState(r *ring) logState {
 	if s.features&featureLogAll == 0 || s.dirty == nil {
-		return ringLog{}
+		return logState{}
 	}
 	if r.addr.flags&vringLogged == 0 {
-		return ringLog{log: s.dirty}
+		return logState{log: s.dirty}
 	}
-	return ringLog{log: s.dirty, used: true, addr: r.addr.log}
+	return logState{log: s.dirty, used: true, addr: r.addr.log}
 }
 
 var errInflightSize = errors.New("want 1 to 256 queues of 1 to 32768 descriptors")

@@ -84,7 +84,7 @@ func (s *session) setVringKick(m *message) error {
 }
 
 func (s *session) start(r *ring) error {
-	log := s.ringLog(r)
+	log := s.logState(r)
 	q, err := newQueue(ringConfig{
 		index: r.index, size: r.size,
 		descUser: r.addr.desc, availUser: r.addr.avail, usedUser: r.addr.used,
