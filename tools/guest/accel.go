@@ -40,7 +40,7 @@ func chooseAccel(ctx context.Context, dir string, img image) string {
 	choice := probe(ctx, img)
 	if ctx.Err() == nil {
 		// Lost at worst: then the next process probes again.
-		os.WriteFile(verdict, []byte(choice+"\n"), 0o644) //nolint:errcheck
+		_ = os.WriteFile(verdict, []byte(choice+"\n"), 0o644)
 	}
 	return choice
 }

@@ -27,7 +27,7 @@ func (c *console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.out != nil {
-		c.out.Write(p) //nolint:errcheck // a log that cannot be written must not stop the guest
+		_, _ = c.out.Write(p) // a log that cannot be written must not stop the guest
 	}
 	c.tail = append(c.tail, p...)
 	if len(c.tail) > consoleTail {

@@ -134,5 +134,5 @@ func (m *monitor) waitEvent(ctx context.Context, mark int, match func(qmp.Event)
 
 // close does not wait: go-qemu's Disconnect drains its reader, which may itself wait.
 func (m *monitor) close() {
-	go m.socket.Disconnect() //nolint:errcheck // the connection is given up
+	go func() { _ = m.socket.Disconnect() }()
 }

@@ -124,7 +124,15 @@ func (vm *VM) connect(ctx context.Context) error {
 	if vm.monitor, err = dialMonitor(ctx, vm.monitorPath()); err != nil {
 		return err
 	}
+	go vm.hangUp()
 	return vm.agent.waitBoot(ctx, 0)
+}
+
+// hangUp frees the connections of a QEMU that is gone.
+func (vm *VM) hangUp() {
+	<-vm.done
+	vm.agent.conn.Close()
+	vm.monitor.close()
 }
 
 // Accel is what executes the guest's code.
@@ -198,13 +206,7 @@ func (vm *VM) kill(why error) {
 		vm.why = why
 	}
 	vm.mu.Unlock()
-	vm.cmd.Process.Kill() //nolint:errcheck // it may be gone already
-	if vm.agent != nil {
-		vm.agent.conn.Close()
-	}
-	if vm.monitor != nil {
-		vm.monitor.close()
-	}
+	_ = vm.cmd.Process.Kill() // it may be gone already
 }
 
 // Reboot restarts the guest from inside and waits until it takes commands again.
