@@ -15,7 +15,7 @@ type ringConfig struct {
 // they stand here.
 type layout interface {
 	place(t *memTable) error // finds the ring in memory; again after each change of the table
-	setLog(l ringLog)
+	setLog(l writeLog)
 	start() ([]resubmission, error) // once, after place
 	position() uint32               // for GET_VRING_BASE
 
@@ -48,15 +48,15 @@ type resubmission struct {
 	order uint64 // the region's counter
 }
 
-// ringLog marks our writes to a part of a ring in the dirty log, if there is one.
-type ringLog struct {
+// writeLog marks our writes to a part of a ring in the dirty log, if there is one.
+type writeLog struct {
 	log  *dirtyLog
 	addr uint64 // guest address of the part's first byte
 }
 
 // mark is called after n bytes at off were written. An address that overflows is the front
 // end's nonsense and lies outside any bitmap.
-func (l ringLog) mark(off, n int) {
+func (l writeLog) mark(off, n int) {
 	if l.log != nil {
 		l.log.mark(l.addr+uint64(off), uint64(n))
 	}

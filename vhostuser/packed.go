@@ -70,8 +70,8 @@ func spotOf(bits uint32) spot { return spot{uint16(bits &^ wrapBit), bits&wrapBi
 type packed struct {
 	ringConfig
 	desc, driver, device []byte
-	log                  ringLog // the device event area's
-	descLog              ringLog // the ring's own
+	log                  writeLog // the device event area's
+	descLog              writeLog // the ring's own
 
 	avail  spot   // the next descriptor to take
 	used   spot   // where the next used descriptor goes
@@ -113,7 +113,7 @@ func (p *packed) place(t *memTable) error {
 
 // setLog: log_guest_addr is the device event area's, as QEMU sends it; the used descriptors
 // are written to the ring, whose guest address the memory table knows.
-func (p *packed) setLog(l ringLog) {
+func (p *packed) setLog(l writeLog) {
 	p.log = l
 	p.descLog.log = l.log
 }

@@ -244,5 +244,5 @@ func (q *Queue) setLog(l *dirtyLog, logUsed bool, addr uint64) {
 	if !logUsed {
 		l = nil
 	}
-	q.layout.setLog(ringLog{log: l, addr: addr})
+	q.layout.setLog(writeLog{log: l, addr: addr})
 }

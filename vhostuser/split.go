@@ -16,7 +16,7 @@ const (
 type split struct {
 	ringConfig
 	desc, avail, used []byte
-	log               ringLog // the used ring's
+	log               writeLog // the used ring's
 
 	lastAvail uint16 // the next chain to take
 	availIdx  uint16 // avail.idx when last read
@@ -67,7 +67,7 @@ func (s *split) eventLen() uint64 {
 func (s *split) usedEventOff() int  { return availRingOff + 2*int(s.size) }
 func (s *split) availEventOff() int { return usedRingOff + usedElemLen*int(s.size) }
 
-func (s *split) setLog(l ringLog) { s.log = l }
+func (s *split) setLog(l writeLog) { s.log = l }
 
 // start reads where the ring stands and returns the chains to resubmit. The guest's used
 // ring is the truth about what was published; what was taken but not published is known from
