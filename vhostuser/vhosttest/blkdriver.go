@@ -91,6 +91,9 @@ func (r *Req) Data() []byte {
 	return r.disk.mem[at : at+uint64(r.disk.maxLen) : at+uint64(r.disk.maxLen)]
 }
 
+// GPA is the guest address of Data.
+func (r *Req) GPA() uint64 { return r.data() }
+
 func (r *Req) data() uint64 { return r.slot + pageSize + uint64(r.Shift) }
 
 // Err is nil if the request ended well.

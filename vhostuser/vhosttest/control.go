@@ -22,6 +22,9 @@ func (f *FrontEnd) Init() (err error) {
 		return err
 	}
 	f.acked = f.features()
+	if err := f.makeDrivers(); err != nil {
+		return err
+	}
 	for _, d := range f.drivers {
 		if err := f.SetCall(d); err != nil {
 			return err
@@ -284,7 +287,7 @@ func (f *FrontEnd) Reset() error {
 	}
 	f.dropInflight()
 	for _, d := range f.drivers {
-		d.reset()
+		d.Reset()
 	}
 	return nil
 }

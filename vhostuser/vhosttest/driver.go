@@ -238,7 +238,9 @@ func (d *Driver) restore() {
 	d.started = false
 }
 
-func (d *Driver) reset() {
+// Reset empties the stopped ring and goes back to the base of a fresh one. Requests that were
+// in flight are forgotten. FrontEnd.Reset does it for all rings.
+func (d *Driver) Reset() {
 	d.base = d.lay.reset()
 	d.inFlight = 0
 }

@@ -127,14 +127,12 @@ func (f *FrontEnd) setUp() (err error) {
 		f.protocol = wantedProtocol | ProtocolInflight
 		return f.makeDrivers()
 	}
-	if err := f.Init(); err != nil {
-		return err
-	}
-	return f.makeDrivers()
+	return f.Init()
 }
 
+// makeDrivers makes the rings' drivers, once the features are known and only once.
 func (f *FrontEnd) makeDrivers() error {
-	for i := range f.o.Queues {
+	for i := len(f.drivers); i < f.o.Queues; i++ {
 		d, err := newDriver(f, i)
 		if err != nil {
 			return err
