@@ -7,37 +7,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// page is 4 KiB of memory outside the Go heap.
+// page is 4 KiB of memory outside the Go heap, aligned to its size.
 type page [pageSize]byte
 
-// words, pairs and elements are what pages hold; the memory is aligned for all of them.
+// words and pairs are a page seen as the numbers that it holds in memory. On disk every number is
+// little-endian; the formats of leaves (leaf.go) translate.
 func (p *page) words() *[pageSize / 8]uint64 { return (*[pageSize / 8]uint64)(unsafe.Pointer(p)) }
 func (p *page) pairs() *[pageSize / 4]uint32 { return (*[pageSize / 4]uint32)(unsafe.Pointer(p)) }
 
-// arena hands out zeroed memory outside the Go heap, which the garbage collector neither scans
-// nor counts, and recycles what is given back. It does not return memory to the system: the
-// highest water mark of a store's map is soon reached again.
+// arena hands out memory outside the Go heap, which the garbage collector neither scans nor
+// counts, and recycles what is given back. It returns nothing to the system: the high water mark
+// of a store's map is soon reached again.
 //
-// Memory that the system refuses is a panic, as it is for the Go heap; no outsider controls how
-// much is asked for beyond the named limits of a volume.
+// Memory that the system refuses is a panic, as it is for the Go heap. How much is asked for is
+// bounded by the limits of a volume, so no outsider can cause it on a machine that fits its disk.
 //
 // The store's mutex guards it.
 type arena struct {
-	pages freeList // 4 KiB each
-	dirs  freeList // directories, 8 KiB each
+	pages freeList
+	dirs  freeList
 }
 
-// freeList is memory of one size: what was given back, chained through its first word, and
-// what was never used.
-type freeList struct {
-	size  uintptr
-	idle  unsafe.Pointer
-	fresh []byte
-	used  int64 // pieces handed out
-	held  int64 // bytes taken from the system
-}
-
-// arenaChunk is what an arena takes from the system at a time.
+// arenaChunk is what an arena takes from the system at a time, in bytes.
 const arenaChunk = 1 << 20
 
 func newArena() *arena {
@@ -47,45 +38,78 @@ func newArena() *arena {
 	}
 }
 
-// page returns a zeroed page.
-func (a *arena) page() *page { return (*page)(a.pages.get()) }
+// page returns a zeroed page; rawPage one of any content.
+func (a *arena) page() *page    { return (*page)(a.pages.zeroed()) }
+func (a *arena) rawPage() *page { return (*page)(a.pages.get()) }
 
 // putPage takes back a page that nobody refers to any more.
 func (a *arena) putPage(p *page) { a.pages.put(unsafe.Pointer(p)) }
 
-func (a *arena) directory() *directory     { return (*directory)(a.dirs.get()) }
+func (a *arena) directory() *directory     { return (*directory)(a.dirs.zeroed()) }
 func (a *arena) putDirectory(d *directory) { a.dirs.put(unsafe.Pointer(d)) }
 
-// used returns the bytes in use; held, those taken from the system.
-func (a *arena) used() int64 {
-	return a.pages.used*int64(a.pages.size) + a.dirs.used*int64(a.dirs.size)
+// used returns the bytes handed out.
+func (a *arena) used() int64 { return a.pages.used() + a.dirs.used() }
+
+// held returns the bytes taken from the system.
+func (a *arena) held() int64 { return int64(len(a.pages.taken)+len(a.dirs.taken)) * arenaChunk }
+
+// close gives everything back to the system; nothing handed out may be used any more.
+func (a *arena) close() {
+	a.pages.close()
+	a.dirs.close()
 }
 
-func (a *arena) held() int64 { return a.pages.held + a.dirs.held }
+// freeList is memory in pieces of one size: those given back, chained through their first word,
+// and those never used.
+type freeList struct {
+	size  uintptr
+	idle  unsafe.Pointer
+	fresh []byte
+	taken [][]byte // from the system
+	out   int64    // pieces handed out
+}
+
+func (l *freeList) used() int64 { return l.out * int64(l.size) }
 
 func (l *freeList) get() unsafe.Pointer {
-	l.used++
+	l.out++
 	if p := l.idle; p != nil {
 		l.idle = *(*unsafe.Pointer)(p)
-		clear(unsafe.Slice((*byte)(p), l.size))
 		return p
 	}
 	if uintptr(len(l.fresh)) < l.size {
 		l.fresh = mapMemory(arenaChunk)
-		l.held += arenaChunk
+		l.taken = append(l.taken, l.fresh)
 	}
 	p := unsafe.Pointer(unsafe.SliceData(l.fresh))
 	l.fresh = l.fresh[l.size:]
 	return p
 }
 
+func (l *freeList) zeroed() unsafe.Pointer {
+	recycled := l.idle != nil
+	p := l.get()
+	if recycled {
+		clear(unsafe.Slice((*byte)(p), l.size))
+	}
+	return p
+}
+
 func (l *freeList) put(p unsafe.Pointer) {
-	l.used--
+	l.out--
 	*(*unsafe.Pointer)(p) = l.idle
 	l.idle = p
 }
 
-// mapMemory takes n zeroed bytes from the system, none of which costs memory until it is touched.
+func (l *freeList) close() {
+	for _, m := range l.taken {
+		unmapMemory(m)
+	}
+	*l = freeList{size: l.size}
+}
+
+// mapMemory takes n zeroed bytes from the system, which cost nothing until they are touched.
 func mapMemory(n int) []byte {
 	m, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
@@ -93,4 +117,45 @@ func mapMemory(n int) []byte {
 		panic(fmt.Sprintf("no memory: %d bytes: %v", n, err))
 	}
 	return m
+}
+
+func unmapMemory(m []byte) {
+	if err := unix.Munmap(m); err != nil {
+		invariant("memory that was mapped cannot be unmapped")
+	}
+}
+
+// table is an array outside the Go heap that grows without copying: the system moves its pages.
+// T holds no pointers into the Go heap. A pointer to an element is good until the next grow.
+type table[T any] struct {
+	rows []T
+	mem  []byte
+}
+
+// grow makes the table at least n rows long. New rows are zero.
+func (t *table[T]) grow(n uint64) {
+	if n <= uint64(len(t.rows)) {
+		return
+	}
+	var row T
+	size := (int(n)*int(unsafe.Sizeof(row)) + pageSize - 1) &^ (pageSize - 1)
+	switch {
+	case t.mem == nil:
+		t.mem = mapMemory(size)
+	case size > len(t.mem):
+		m, err := unix.Mremap(t.mem, size, unix.MREMAP_MAYMOVE)
+		if err != nil {
+			panic(fmt.Sprintf("no memory: %d bytes: %v", size, err))
+		}
+		t.mem = m
+	}
+	t.rows = unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(t.mem))), n)
+}
+
+// close gives the memory back.
+func (t *table[T]) close() {
+	if t.mem != nil {
+		unmapMemory(t.mem)
+		*t = table[T]{}
+	}
 }
