@@ -27,7 +27,8 @@ func TestStopReportsTheExitCode(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = d.Stop()
-	if err == nil || !strings.Contains(err.Error(), "exit status 7") || !strings.Contains(err.Error(), "oh dear") {
+	if err == nil || !strings.Contains(err.Error(), "exit status 7") ||
+		!strings.Contains(err.Error(), "oh dear") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -109,7 +109,9 @@ func TestArgumentsNameEveryDisk(t *testing.T) {
 func TestConsoleNoticesAPanicOnce(t *testing.T) {
 	panics := 0
 	c := &console{onPanic: func() { panics++ }}
-	for _, part := range []string{strings.Repeat("x\n", 20000), "Kernel panic - not", " syncing: oh\n", "end\n"} {
+	for _, part := range []string{
+		strings.Repeat("x\n", 20000), "Kernel panic - not", " syncing: oh\n", "end\n",
+	} {
 		if _, err := c.Write([]byte(part)); err != nil {
 			t.Fatal(err)
 		}
