@@ -108,8 +108,9 @@ func openJournal(f File, id [16]byte) (*journal, error) {
 // older than this means that the newest copy is damaged.
 func (j *journal) superblockSeen() uint64 { return j.hdr.superblock }
 
-// begin makes the end that replay found the beginning of a new incarnation. Nothing is appended
-// before it. What it relies on, and what would break:
+// begin makes the end that replay found the beginning of a new incarnation, and proven: the data
+// of every record before it is durable, the caller has synced it. Nothing is appended before
+// begin. What it relies on, and what would break:
 //
 //  1. Records found in the page cache are written to it again: after a failed sync the kernel
 //     takes them for clean, and the sync below would promise what is not on the disk.
@@ -140,9 +141,7 @@ func (j *journal) begin(boot string) error {
 	if err := j.sync(); err != nil {
 		return err
 	}
-	if j.drop > j.next.pos {
-		j.hdr.proven = j.next.pos
-	}
+	j.hdr.proven = j.next.pos
 	j.hdr.boot = parseBootID(boot)
 	j.hdr.incarnation++
 	j.hdr.start, j.hdr.startChain = j.next.pos, j.next.chain
