@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -27,6 +28,9 @@ type Listener struct {
 	*net.UnixListener
 	path string
 	file unix.Stat_t // of the socket file that it made
+
+	once   sync.Once // closes
+	closed error
 }
 
 // Listen makes a UNIX socket at path with the given permissions. The file of a socket that
@@ -68,7 +72,13 @@ func Listen(path string, perm os.FileMode) (*Listener, error) {
 func (l *Listener) Path() string { return l.path }
 
 // Close stops listening and removes the socket's file, unless another has taken its place.
+// Closing again changes nothing.
 func (l *Listener) Close() error {
+	l.once.Do(func() { l.closed = l.close() })
+	return l.closed
+}
+
+func (l *Listener) close() error {
 	err := l.UnixListener.Close()
 	var now unix.Stat_t
 	if unix.Lstat(l.path, &now) == nil && now.Ino == l.file.Ino && now.Dev == l.file.Dev {
