@@ -187,7 +187,7 @@ func TestReadRefuses(t *testing.T) {
 		{"long payload", append(head(reqSetVringNum, 1, 9), make([]byte, 9)...), 0, "SET_VRING_NUM: size 0x9"},
 		{"short payload", append(head(reqSetVringAddr, 1, 8), make([]byte, 8)...), 0, "SET_VRING_ADDR: size 0x8"},
 		{"needless descriptor", head(reqSetOwner, 1, 0), 1, "SET_OWNER: file descriptors 0x1"},
-		{"missing descriptor", append(head(reqSetLogBase, 1, 16), make([]byte, 16)...), 0, "SET_LOG_BASE: file desc"},
+		{"missing descriptor", append(head(reqSetLogBase, 1, 16), make([]byte, 16)...), 0, "SET_LOG_BASE: file"},
 		{"nine descriptors", append(head(reqSetMemTable, 1, 8), make([]byte, 8)...), 9, "file descriptors"},
 		{"cut header", head(reqSetOwner, 1, 0)[:7], 1, io.ErrUnexpectedEOF.Error()},
 		{"cut payload", append(head(reqSetVringNum, 1, 8), 1, 2), 1, io.ErrUnexpectedEOF.Error()},
@@ -197,7 +197,8 @@ func TestReadRefuses(t *testing.T) {
 			conn, peer := socketPair(t)
 			before := countFDs(t)
 			if len(c.bytes) > 0 {
-				if _, _, err := peer.WriteMsgUnix(c.bytes, unix.UnixRights(make([]int, c.fds)...), nil); err != nil {
+				rights := unix.UnixRights(make([]int, c.fds)...)
+				if _, _, err := peer.WriteMsgUnix(c.bytes, rights, nil); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -50,6 +50,9 @@ func TestHostileMessages(t *testing.T) {
 	addr := func(index uint32, desc uint64) []byte {
 		return append(u32s(index, 0), bytes.Join([][]byte{u64(desc), u64(desc), u64(desc), u64(0)}, nil)...)
 	}
+	inflight := func(size uint64, queues, queueSize uint32) []byte {
+		return append(append(u64(size), u64(0)...), u32s(queues|queueSize<<16)...)
+	}
 	for _, c := range []struct {
 		request uint32
 		payload []byte
@@ -75,17 +78,17 @@ func TestHostileMessages(t *testing.T) {
 		{vhosttest.SetMemTable, table(2, 1), 2, "SET_MEM_TABLE: number of regions 0x2"},
 		{vhosttest.SetMemTable, table(2, 2), 1, "SET_MEM_TABLE: file descriptors 0x1"},
 		{vhosttest.SetMemTable, append(u64(1), region(0, 1<<40, 0, 0)...), 1, "SET_MEM_TABLE: regions 0x1"},
-		{vhosttest.AddMemReg, append(u64(0), region(4096, 1<<63, 0, 1<<63)...), 1, "ADD_MEM_REG: guest address 0x1000"},
+		{vhosttest.AddMemReg, append(u64(0), region(4096, 1<<63, 0, 1<<63)...), 1, "ADD_MEM_REG: guest addr"},
 		{vhosttest.AddMemReg, make([]byte, 40), 2, "ADD_MEM_REG: file descriptors 0x2"},
 		{vhosttest.RemMemReg, append(u64(0), region(4096, 4096, 0, 0)...), 0, "REM_MEM_REG: guest address 0x1000"},
 		{vhosttest.SetLogBase, append(u64(1<<62), u64(0)...), 1, "SET_LOG_BASE: size 0x4000000000000000"},
 		{vhosttest.SetLogBase, append(u64(64), u64(1<<63)...), 1, "SET_LOG_BASE: size 0x40"},
 		{vhosttest.GetConfig, u32s(0, 257, 0), 0, "GET_CONFIG: size 0x101"},
 		{vhosttest.GetConfig, u32s(0xffff_ffff, 2, 0), 0, "GET_CONFIG: offset 0xffffffff"},
-		{vhosttest.GetInflightFD, append(make([]byte, 16), u32s(257|128<<16)...), 0, "GET_INFLIGHT_FD: queues 0x101"},
-		{vhosttest.GetInflightFD, append(make([]byte, 16), u32s(1|40000<<16)...), 0, "GET_INFLIGHT_FD: queue size 0x9c40"},
-		{vhosttest.SetInflightFD, append(append(u64(64), u64(0)...), u32s(1|128<<16)...), 0, "SET_INFLIGHT_FD: file desc"},
-		{vhosttest.SetInflightFD, append(append(u64(64), u64(0)...), u32s(1|128<<16)...), 1, "SET_INFLIGHT_FD: size 0x40"},
+		{vhosttest.GetInflightFD, inflight(0, 257, 128), 0, "GET_INFLIGHT_FD: queues 0x101"},
+		{vhosttest.GetInflightFD, inflight(0, 1, 40000), 0, "GET_INFLIGHT_FD: queue size 0x9c40"},
+		{vhosttest.SetInflightFD, inflight(64, 1, 128), 0, "SET_INFLIGHT_FD: file desc"},
+		{vhosttest.SetInflightFD, inflight(64, 1, 128), 1, "SET_INFLIGHT_FD: size 0x40"},
 		{vhosttest.SetOwner, make([]byte, 4097), 0, "SET_OWNER: size 0x1001"},
 	} {
 		t.Run(c.want, func(t *testing.T) {
@@ -445,7 +448,7 @@ func twoQueues(t *testing.T, o vhosttest.Options) {
 	f := started(t, serve(t, d, vhostuser.Options{}), o)
 	first, second := newDisk(t, f, 0, 4, page), newDisk(t, f, 1, 4, page)
 	read(t, first, 4) // stay
-	must(t, second.Write(0, make([]byte, page)))
+	must(t, second.Write(1024, make([]byte, page)))
 	must(t, f.Enable(1, false))
 	_, err := f.GetBase(1)
 	must(t, err)

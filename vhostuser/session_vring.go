@@ -3,6 +3,7 @@ package vhostuser
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,6 +14,7 @@ var (
 	errNoFD         = errors.New("no file descriptor, and no flag that says so")
 	errVringBits    = errors.New("unknown bits")
 	errEnableValue  = errors.New("want 0 or 1")
+	errNoEventFD    = errors.New("want an eventfd")
 	errNeverStarted = errors.New("the ring was never started on this connection")
 )
 
@@ -67,6 +69,10 @@ func (s *session) setVringKick(m *message) error {
 	r, fd, err := s.vringFD(m)
 	if err != nil {
 		return err
+	}
+	if fd >= 0 {
+		// A device that finds the eventfd readable must not wait if the front end reads it first.
+		_ = unix.SetNonblock(fd, true)
 	}
 	if r.q != nil {
 		s.paused([]*ring{r}, func() { r.q.setKick(fd) })
@@ -138,6 +144,7 @@ func (s *session) setVringErr(m *message) error {
 }
 
 // vringFD decodes KICK, CALL and ERR. The descriptor is the caller's, -1 with the NOFD flag.
+// Only eventfds are taken: a write to a pipe that nobody reads would never return.
 func (s *session) vringFD(m *message) (*ring, int, error) {
 	v := m.u64()
 	if v&^(vringNoFD|0xff) != 0 {
@@ -152,6 +159,9 @@ func (s *session) vringFD(m *message) (*ring, int, error) {
 	}
 	if len(m.fds) == 0 {
 		return nil, -1, m.bad("payload", v, errNoFD)
+	}
+	if !isEventFD(m.fds[0]) {
+		return nil, -1, m.bad("file descriptor", v, errNoEventFD)
 	}
 	return r, m.take(0), nil
 }
@@ -228,8 +238,14 @@ func dupFD(fd int) int {
 	return d
 }
 
-// signalFD writes an eventfd unless that would block: the counter is full, or the front end
-// has sent something else than an eventfd.
+// isEventFD asks the kernel what kind of file a descriptor is. Without /proc it believes the
+// front end.
+func isEventFD(fd int) bool {
+	name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+	return err != nil || name == "anon_inode:[eventfd]"
+}
+
+// signalFD writes an eventfd unless that would block because its counter is full.
 func signalFD(fd int) {
 	if fd < 0 {
 		return

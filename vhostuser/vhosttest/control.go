@@ -21,7 +21,7 @@ func (f *FrontEnd) Init() (err error) {
 	if _, err := f.askU64(GetFeatures); err != nil {
 		return err
 	}
-	f.acked = f.features()
+	f.acked.Store(f.features())
 	if err := f.makeDrivers(); err != nil {
 		return err
 	}
@@ -101,8 +101,8 @@ func (f *FrontEnd) StartQueues(n int) error {
 // Prepare is the part of Start that concerns no single ring: features, inflight region,
 // notifiers, memory.
 func (f *FrontEnd) Prepare() error {
-	f.acked = f.features()
-	if err := f.SetFeatures(f.acked); err != nil {
+	f.acked.Store(f.features())
+	if err := f.SetFeatures(f.Acked()); err != nil {
 		return err
 	}
 	if err := f.prepareInflight(); err != nil {
@@ -113,7 +113,7 @@ func (f *FrontEnd) Prepare() error {
 			return err
 		}
 	}
-	if err := f.SetFeatures(f.acked); err != nil {
+	if err := f.SetFeatures(f.Acked()); err != nil {
 		return err
 	}
 	return f.SendMemory()

@@ -52,8 +52,8 @@ func (f *FrontEnd) SetLog(on bool) error {
 }
 
 func (f *FrontEnd) sendLogState(on bool) error {
-	f.acked = f.features()
-	if err := f.SetFeatures(f.acked); err != nil {
+	f.acked.Store(f.features())
+	if err := f.SetFeatures(f.Acked()); err != nil {
 		return err
 	}
 	for _, d := range f.drivers {

@@ -165,7 +165,7 @@ func (d *Driver) ErrFD() int { return d.err }
 // Add puts a request into the ring; the device may see it at once. Kick tells the device.
 func (d *Driver) Add(segs []Seg) (uint16, error) {
 	mode := d.Mode
-	if mode == Auto && (len(segs) < 2 || d.f.acked&FeatureIndirect == 0) {
+	if mode == Auto && (len(segs) < 2 || d.f.Acked()&FeatureIndirect == 0) {
 		mode = Direct
 	}
 	return d.AddMode(segs, mode)

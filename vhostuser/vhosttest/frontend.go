@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -81,10 +82,11 @@ type FrontEnd struct {
 	conn *net.UnixConn
 	mem  *Memory
 
-	offered, acked uint64 // virtio features
-	protocol       uint64 // protocol features acknowledged
-	maxSlots       uint64
-	told           []Region // regions the back end knows through ADD_MEM_REG
+	offered  uint64        // virtio features
+	acked    atomic.Uint64 // of them, in use; drivers read it while the log is switched
+	protocol uint64        // protocol features acknowledged
+	maxSlots uint64
+	told     []Region // regions the back end knows through ADD_MEM_REG
 
 	channel  *net.UnixConn // our end of the backend channel
 	inflight *inflight
@@ -123,7 +125,7 @@ func (f *FrontEnd) setUp() (err error) {
 	}
 	if f.o.Bare {
 		f.offered = ^uint64(0)
-		f.acked = f.features()
+		f.acked.Store(f.features())
 		f.protocol = wantedProtocol | ProtocolInflight
 		return f.makeDrivers()
 	}
@@ -224,7 +226,7 @@ func (f *FrontEnd) Queues() int { return len(f.drivers) }
 func (f *FrontEnd) Offered() uint64 { return f.offered }
 
 // Acked are the features in use.
-func (f *FrontEnd) Acked() uint64 { return f.acked }
+func (f *FrontEnd) Acked() uint64 { return f.acked.Load() }
 
 // Protocol are the protocol features that were acknowledged.
 func (f *FrontEnd) Protocol() uint64 { return f.protocol }

@@ -141,7 +141,7 @@ func (p *packed) poll() (uint16, uint32, bool, error) {
 	return id, written, true, nil
 }
 
-func (p *packed) eventIdx() bool { return p.d.f.acked&FeatureEventIdx != 0 }
+func (p *packed) eventIdx() bool { return p.d.f.Acked()&FeatureEventIdx != 0 }
 
 // needKick judges the device part: enabled, disabled, or wanted at one descriptor.
 func (p *packed) needKick() bool {

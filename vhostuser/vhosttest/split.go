@@ -92,7 +92,7 @@ func (s *split) storeAvail() {
 	atomic.StoreUint32(word(s.d.memory(), s.d.driver), uint32(s.avail)<<16|flags)
 }
 
-func (s *split) eventIdx() bool { return s.d.f.acked&FeatureEventIdx != 0 }
+func (s *split) eventIdx() bool { return s.d.f.Acked()&FeatureEventIdx != 0 }
 
 func (s *split) pending() bool { return uint16(s.usedWord()>>16) != s.used }
 
