@@ -1,0 +1,202 @@
+package checkpoint
+
+import (
+	"sync"
+	"time"
+)
+
+// background runs what no request waits for, or only when it must: flush rounds on one goroutine,
+// so that a FLUSH never waits for anything else, and the rest on another: map snapshots, sweeps
+// of what deleted points kept, holes to punch, a data area to extend.
+//
+// Each kind of work is a method of Store that does one bounded step and reports whether there
+// was anything to do (flushOnce, tendOnce); a test without goroutines calls them itself.
+type background struct {
+	s       *Store
+	flush   chan struct{}
+	tend    chan struct{}
+	stop    chan struct{}
+	running sync.WaitGroup
+	manual  bool // no goroutines: the test's driver does the steps
+
+	mu  sync.Mutex
+	err error // the last fault of background work, for status
+}
+
+func startBackground(s *Store, manual bool) *background {
+	b := &background{s: s, manual: manual,
+		flush: make(chan struct{}, 1), tend: make(chan struct{}, 1), stop: make(chan struct{})}
+	if manual {
+		return b
+	}
+	b.running.Go(func() { b.loop(b.flush, s.flushOnce) })
+	b.running.Go(func() { b.loop(b.tend, s.tendOnce) })
+	return b
+}
+
+// loop does steps until there is nothing to do, then waits to be poked.
+func (b *background) loop(poke chan struct{}, once func() bool) {
+	for {
+		select {
+		case <-b.stop:
+			return
+		case <-poke:
+			for once() {
+				select {
+				case <-b.stop:
+					return
+				default:
+				}
+			}
+		}
+	}
+}
+
+// end stops the goroutines; a step under way is finished.
+func (b *background) end() {
+	close(b.stop)
+	b.running.Wait()
+}
+
+func (b *background) pokeFlush() { poke(b.flush) }
+func (b *background) pokeTend()  { poke(b.tend) }
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// help does steps on the caller's thread where there are no goroutines.
+func (b *background) help(once func() bool) {
+	for b.manual && once() {
+	}
+}
+
+// report keeps the fault of work that has no caller to return it to.
+func (b *background) report(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err == nil || b.err.Error() != err.Error() {
+		b.s.log.Error("background work failed", "error", err)
+	}
+	b.err = err
+}
+
+// fault returns the last reported fault.
+func (b *background) fault() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
+}
+
+// watch starts background work whose time has come. The store's mutex is held.
+func (s *Store) watch() {
+	if s.journal.used() > s.journal.room()/2 {
+		s.wantSnapshot()
+	}
+	unproven := s.limbo.blocks > s.slack()/2 || s.written > s.tuning.unprovenBlocks
+	if unproven && !s.flush.wanted {
+		s.written = 0
+		s.flush.wanted = true
+		s.background.pokeFlush()
+	}
+}
+
+// wantSnapshot asks for a map snapshot. The store's mutex is held.
+func (s *Store) wantSnapshot() {
+	if !s.want.snapshot {
+		s.want.snapshot = true
+		s.background.pokeTend()
+	}
+}
+
+// wantSpace asks for free slots. The store's mutex is held.
+func (s *Store) wantSpace() {
+	if !s.want.space {
+		s.want.space = true
+		s.background.pokeTend()
+	}
+}
+
+// wants is work that was asked for. The store's mutex guards it.
+type wants struct {
+	snapshot bool
+	space    bool
+}
+
+// tendOnce does one step of the most urgent work.
+func (s *Store) tendOnce() bool {
+	s.mu.Lock()
+	w := s.want
+	trim := s.trims.n > 0
+	_, pending := s.nextSweep()
+	s.mu.Unlock()
+	switch {
+	case w.space:
+		s.makeSpace()
+	case w.snapshot:
+		s.snapshotOnce()
+	case trim:
+		s.trimOnce()
+	case pending != nil:
+		return s.sweepOnce()
+	default:
+		return s.trimSlack()
+	}
+	return true
+}
+
+// snapshotOnce makes the snapshot that was asked for.
+func (s *Store) snapshotOnce() {
+	s.admin.Lock()
+	defer s.admin.Unlock()
+	err := s.snapshot()
+	s.mu.Lock()
+	s.want.snapshot = false
+	s.mu.Unlock()
+	if err != nil {
+		s.background.report(err)
+		s.retryLater()
+	}
+}
+
+// retryLater looks again after a while: the disk may have room then.
+func (s *Store) retryLater() {
+	if !s.background.manual {
+		time.AfterFunc(time.Second, func() {
+			s.mu.Lock()
+			s.wakeLanes()
+			s.mu.Unlock()
+		})
+	}
+}
+
+// sweepOnce judges one run of a deleted point again. It reports whether it could.
+func (s *Store) sweepOnce() bool {
+	s.admin.Lock()
+	defer s.admin.Unlock()
+	s.mu.Lock()
+	_, r := s.nextSweep()
+	s.mu.Unlock()
+	if r == nil {
+		return true
+	}
+	w, err := s.load(r) // nobody pushes to it, and the admin lock keeps its pages
+	if err == nil {
+		err = s.commitSweep(r, w)
+	}
+	if err != nil {
+		s.background.report(err)
+		return false
+	}
+	return true
+}
+
+// wakeLanes lets parked requests try again. The store's mutex is held.
+func (s *Store) wakeLanes() {
+	for _, l := range s.lanes {
+		l.post(func(m *mail) { m.retry = true })
+	}
+}

@@ -1,0 +1,164 @@
+package checkpoint
+
+import "github.com/belay-vm/belay/internal/bio"
+
+// entries collects what a batch writes into its journal records.
+type entries struct {
+	places []placement
+	sums   []uint32
+}
+
+// mergedBlocks bounds an entry, so that the checksums of one always fit into a record.
+const mergedBlocks = 1024
+
+// add appends a placement, merged with the last where it continues it.
+func (e *entries) add(p placement) {
+	if k := len(e.places) - 1; k >= 0 && p.slot < slotNone {
+		last := &e.places[k]
+		beside := last.block+block(last.n) == p.block && last.slot+slot(last.n) == p.slot
+		if beside && last.n+p.n <= mergedBlocks {
+			last.n += p.n
+			return
+		}
+	}
+	e.places = append(e.places, p)
+}
+
+// chunk returns how many of the places, and of their checksums, the next record takes.
+func chunk(places []placement, sums []uint32) (n, k int) {
+	for ; n < len(places); n++ {
+		more := 0
+		if len(sums) > 0 && places[n].slot < slotNone {
+			more = int(places[n].n)
+		}
+		if n > 0 && writePayload(n+1, k+more) > maxPayload {
+			break
+		}
+		k += more
+	}
+	return n, k
+}
+
+// cost returns how many bytes of the journal the records take.
+func (e *entries) cost() int {
+	total := 0
+	for places, sums := e.places, e.sums; len(places) > 0; {
+		n, k := chunk(places, sums)
+		total += recordHead + writePayload(n, k)
+		places, sums = places[n:], sums[k:]
+	}
+	return total
+}
+
+func (e *entries) reset() { e.places, e.sums = e.places[:0], e.sums[:0] }
+
+// commitAll enters what is in place into journal and map, under one hold of the store's mutex,
+// and so draws the batch's place in the order of all writes. When it returns, the records are in
+// a shared mapping of the journal: they survive the death of the process.
+func (l *lane) commitAll() {
+	if l.commit.n == 0 && len(l.leaves) == 0 {
+		return
+	}
+	s := l.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, gen := range l.leaves {
+		s.limbo.leave(gen)
+	}
+	if len(l.leaves) > 0 {
+		s.limbo.collect(s.release)
+		l.leaves = l.leaves[:0]
+	}
+	ready := l.judge()
+	if ready.n == 0 {
+		return
+	}
+	l.entries.reset()
+	for w := ready.first; w != nil; w = w.next {
+		l.collect(w)
+	}
+	if err := s.record(&l.entries); err != nil {
+		l.commit = ready // the journal is full: a snapshot makes room and wakes us
+		s.wantSnapshot()
+		return
+	}
+	for w := ready.pop(); w != nil; w = ready.pop() {
+		l.advance(w)
+	}
+	s.watch()
+}
+
+// judge takes the works whose turn it is and keeps those that can be committed: the store is in
+// order, the merged blocks are as they were, and all that the commit touches is in memory.
+func (l *lane) judge() workList {
+	var ready workList
+	waiting := l.commit.takeAll()
+	for w := waiting.pop(); w != nil; w = waiting.pop() {
+		err := l.s.poisoned()
+		if err == nil {
+			err = l.ensure(w)
+		}
+		switch {
+		case err != nil:
+			l.giveBack(w)
+			w.err = err
+			l.advance(w)
+		case !l.current(w):
+			l.giveBack(w)
+			w.end = w.off // the same window once more
+			l.s.stats.remerged.Add(1)
+			l.batch.push(w)
+		default:
+			w.phase = phaseCommit
+			ready.push(w)
+		}
+	}
+	return ready
+}
+
+// ensure loads whatever the commit of a window touches.
+func (l *lane) ensure(w *work) error {
+	for _, p := range w.placed {
+		if err := l.s.ensurePlace(p); err != nil {
+			return err
+		}
+	}
+	if w.req.Op != bio.Write && w.last > w.first {
+		return l.s.ensureOverwrite(w.first, uint64(w.last-w.first))
+	}
+	return nil
+}
+
+// collect adds a window to the record.
+func (l *lane) collect(w *work) {
+	for _, p := range w.placed {
+		l.entries.add(p)
+	}
+	l.entries.sums = append(l.entries.sums, w.sums...)
+	if w.req.Op != bio.Write && w.last > w.first {
+		l.entries.add(placement{w.first, slotZero, uint64(w.last - w.first)})
+	}
+}
+
+// record writes entries to the journal and applies them. It fails, with nothing done, only when
+// the journal has no room. The store's mutex is held.
+func (s *Store) record(e *entries) error {
+	if !s.journal.fits(e.cost()) {
+		return errJournalFull
+	}
+	places, sums := e.places, e.sums
+	for len(places) > 0 {
+		n, k := chunk(places, sums)
+		payload, err := s.journal.reserve(writePayload(n, k), false)
+		if err != nil {
+			invariant("the journal lost room that it had")
+		}
+		encodeWrite(payload, places[:n], sums[:k])
+		s.seq++
+		s.journal.seal(recordWrite, s.seq, s.line, s.epoch)
+		s.write(places[:n], sums[:k])
+		s.written += uint64(n)
+		places, sums = places[n:], sums[k:]
+	}
+	return nil
+}

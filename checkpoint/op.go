@@ -1,0 +1,114 @@
+package checkpoint
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/belay-vm/belay/internal/bio"
+)
+
+// op is one operation of a lane: a piece of a read, or a write of neighbouring slots for one or
+// several works. Ops are recycled and never freed.
+type op struct {
+	index uint32
+	kind  opKind
+	vec   []unix.Iovec
+	fd    int
+	off   int64 // byte in the file
+	bytes int64
+	works []*work
+	sums  []uint32 // what the blocks read must have, with payload checksums
+}
+
+type opKind uint8
+
+const (
+	opRead opKind = iota + 1
+	opWrite
+	opBase // a read from the base image
+	opZero // a place that reads as zeroes
+)
+
+// newOp returns an operation for w, planned but not started.
+func (l *lane) newOp(kind opKind, w *work) *op {
+	var o *op
+	if k := len(l.idle); k > 0 {
+		o, l.idle = l.idle[k-1], l.idle[:k-1]
+	} else {
+		o = &op{index: uint32(len(l.ops))}
+		l.ops = append(l.ops, o)
+	}
+	o.kind, o.vec, o.works, o.sums, o.bytes = kind, o.vec[:0], append(o.works[:0], w), o.sums[:0], 0
+	w.ops++
+	l.out = append(l.out, o)
+	return o
+}
+
+// launch starts what was planned. The store's mutex is not held, because zeroes are written into
+// guest memory here.
+func (l *lane) launch() {
+	for _, o := range l.out {
+		tag := bio.LaneTag | uint64(o.index)
+		switch o.kind {
+		case opRead:
+			l.eng.Readv(o.fd, o.vec, o.off, tag)
+		case opWrite:
+			l.eng.Writev(o.fd, o.vec, o.off, tag)
+		case opBase:
+			l.s.base.start(l, o, tag)
+		case opZero:
+			l.over(o, zeroOut(o.vec, 0, o.bytes))
+		}
+	}
+	l.out = l.out[:0]
+}
+
+// landed judges an engine's completion.
+func (l *lane) landed(o *op, res int32) {
+	switch {
+	case res < 0:
+		l.over(o, l.opError(o, syscall.Errno(-res)))
+	case o.kind == opBase && int64(res) < o.bytes:
+		l.over(o, zeroOut(o.vec, int64(res), o.bytes-int64(res))) // the base ends here
+	case int64(res) != o.bytes:
+		l.over(o, l.opError(o, errShort))
+	default:
+		l.over(o, nil)
+	}
+}
+
+var errShort = errors.New("fewer bytes moved than asked for")
+
+// opError says what failed and where.
+func (l *lane) opError(o *op, cause error) error {
+	switch {
+	case errors.Is(cause, unix.EFAULT):
+		return bio.ErrFault
+	case errors.Is(cause, unix.ENOSPC), errors.Is(cause, unix.EDQUOT):
+		return bio.ErrNoSpace
+	}
+	verb := "read"
+	if o.kind == opWrite {
+		verb = "write"
+	}
+	return fmt.Errorf("%s of %d bytes at byte %d: %w", verb, o.bytes, o.off, cause)
+}
+
+// over ends an operation and moves on the works that waited only for it.
+func (l *lane) over(o *op, err error) {
+	if err == nil && len(o.sums) > 0 {
+		err = l.s.verify(o)
+	}
+	for _, w := range o.works {
+		if err != nil && w.err == nil {
+			w.err = err
+		}
+		if w.ops--; w.ops == 0 {
+			l.arrived.push(w)
+		}
+	}
+	l.idle = append(l.idle, o)
+}

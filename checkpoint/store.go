@@ -1,0 +1,163 @@
+package checkpoint
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// Options say how a store is opened.
+type Options struct {
+	ReadOnly     bool // serve the state as it is; nothing on disk changes
+	Takeover     bool // raise the generation and return to the last retired point first
+	MaxUnretired int  // started points that may wait for their retire; 0 means 4
+	KeepHoles    bool // do not give discarded space back to the file system
+	Log          hclog.Logger
+
+	tuning *tuning
+	manual bool // no background goroutines
+}
+
+// tuning holds sizes that tests make small.
+type tuning struct {
+	regionSlots    uint64 // free slots that a lane takes at a time
+	growSlots      uint64 // the least by which the data area grows
+	minSlack       uint64 // slots: the slack of a small volume
+	unprovenBlocks uint64 // placements after which a flush round runs by itself
+}
+
+var defaultTuning = tuning{
+	regionSlots:    256,
+	growSlots:      64 << 20 / blockSize,
+	minSlack:       64 << 20 / blockSize,
+	unprovenBlocks: 256 << 20 / blockSize,
+}
+
+// Store is an open volume. All methods may be called from any goroutine; the data path goes
+// through lanes, one per worker.
+//
+// Two locks, taken in this order: admin excludes snapshots, sweeps, rollbacks, checks and resizes
+// from each other and may be held during I/O; mu guards everything that requests touch and is
+// held for short stretches only: a batch's lookups, a batch's commit. (Under mu, pages of the map
+// that are not in memory yet are read.)
+type Store struct {
+	opts   Options
+	tuning tuning
+	log    hclog.Logger
+	fs     FS
+	files  struct{ superblock, journal, pages File }
+	data   File
+	fixed  bool   // the data area is a device: it cannot grow
+	align  uint64 // what memory, place and length of I/O must be multiples of; at least a sector
+	base   *base  // nil without a base image
+
+	checksums bool
+
+	admin sync.Mutex
+	super superblock // written under admin, read under mu
+
+	mu sync.Mutex
+	state
+	journal *journal
+	limbo   limbo
+	trims   trims
+	flush   flushState
+	want    wants
+	written uint64 // placements since the last round that watch asked for
+	lanes   []*lane
+	views   []*View
+
+	diskSize   atomic.Int64
+	failure    atomic.Pointer[error] // why the store is poisoned
+	background *background
+	stats      stats
+	access     access
+	closed     bool
+}
+
+// poison stops the store: after a failed sync nothing is known about what was written, and trying
+// again would pass over what the kernel has forgotten. It returns the error that every later
+// change gets.
+func (s *Store) poison(err error) error {
+	if !errors.Is(err, ErrPoisoned) {
+		err = poison(err)
+	}
+	if s.failure.CompareAndSwap(nil, &err) {
+		s.log.Error("store stopped: reopen it to see what is on disk", "error", err)
+	}
+	return s.poisoned()
+}
+
+// poisoned returns nil, or why the store takes no changes any more.
+func (s *Store) poisoned() error {
+	if p := s.failure.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// Size returns the length of the disk in bytes.
+func (s *Store) Size() int64 { return s.diskSize.Load() }
+
+// ReadOnly reports whether the store was opened for reading only.
+func (s *Store) ReadOnly() bool { return s.opts.ReadOnly }
+
+// DataFD returns the descriptor of the data area, for choosing an engine that suits it.
+func (s *Store) DataFD() int { return s.data.Fd() }
+
+// Close makes everything durable and lets go of the files. Lanes and views must be closed.
+func (s *Store) Close() error {
+	s.admin.Lock()
+	defer s.admin.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	errs := []error{s.access.close()}
+	s.background.end()
+	if !s.opts.ReadOnly {
+		errs = append(errs, s.closeJournal())
+	}
+	return errors.Join(append(errs, s.closeFiles())...)
+}
+
+// closeJournal leaves a volume that opens without replay.
+func (s *Store) closeJournal() error {
+	s.files.journal = nil // the journal closes it
+	if err := s.poisoned(); err != nil {
+		_ = s.journal.close(false)
+		return err
+	}
+	err := s.snapshot()
+	if err == nil {
+		s.mu.Lock()
+		s.flush.wanted = true
+		s.mu.Unlock()
+		s.flushOnce()
+		err = s.poisoned()
+	}
+	return errors.Join(err, s.journal.close(err == nil))
+}
+
+func (s *Store) closeFiles() error {
+	var errs []error
+	for _, f := range []File{s.files.superblock, s.files.journal, s.files.pages, s.data} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	errs = append(errs, s.base.close())
+	s.state.close()
+	return errors.Join(errs...)
+}
+
+// changeable refuses a change to a store that cannot take one.
+func (s *Store) changeable() error {
+	if s.opts.ReadOnly {
+		return fmt.Errorf("volume is open for reading only")
+	}
+	return s.poisoned()
+}

@@ -1,0 +1,119 @@
+package checkpoint
+
+import (
+	"bytes"
+	"context"
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+)
+
+// pattern fills p with bytes that a seed determines.
+func pattern(p []byte, seed uint64) []byte {
+	r := rand.New(rand.NewPCG(seed, 0))
+	for i := range p {
+		p[i] = byte(r.Uint32())
+	}
+	return p
+}
+
+func newVolume(t *testing.T, o CreateOptions) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "vol")
+	if err := Create(dir, o); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func open(t *testing.T, dir string, o Options) *Store {
+	t.Helper()
+	s, err := Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func mustWrite(t *testing.T, s *Store, p []byte, off int64) {
+	t.Helper()
+	if _, err := s.WriteAt(p, off); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantAt(t *testing.T, s *Store, want []byte, off int64) {
+	t.Helper()
+	p := make([]byte, len(want))
+	if _, err := s.ReadAt(p, off); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(p, want) {
+		t.Fatalf("content at byte %d differs", off)
+	}
+}
+
+// TestLife takes a volume through everything once: writes of odd lengths, a checkpoint, a
+// rollback, its undoing, and openings in between.
+func TestLife(t *testing.T) {
+	for _, sums := range []bool{false, true} {
+		ctx := context.Background()
+		dir := newVolume(t, CreateOptions{Size: 1 << 30, Checksums: sums, JournalSize: 1 << 20})
+		s := open(t, dir, Options{})
+		old := pattern(make([]byte, 3<<20), 1)
+		odd := pattern(make([]byte, 1536), 2)
+		mustWrite(t, s, old, 512)
+		mustWrite(t, s, odd, 7*512)
+		copy(old[6*512:], odd)
+		wantAt(t, s, old, 512)
+		p, err := s.Checkpoint(ctx, "first")
+		if err != nil {
+			t.Fatal(err)
+		}
+		young := pattern(make([]byte, 2<<20), 3)
+		mustWrite(t, s, young, 1<<20)
+		if err := s.Zero(0, 5*512); err != nil {
+			t.Fatal(err)
+		}
+		wantAt(t, s, young, 1<<20)
+		wantAt(t, s, make([]byte, 5*512), 0)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, dir, Options{})
+		wantAt(t, s, young, 1<<20)
+		wantAt(t, s, make([]byte, 5*512), 0)
+		v, err := s.View(p.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, len(old))
+		if _, err := v.ReadAt(got, 512); err != nil || !bytes.Equal(got, old) {
+			t.Fatal("the view shows something else", err)
+		}
+		if err := v.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Rollback(ctx, p.ID); err != nil {
+			t.Fatal(err)
+		}
+		wantAt(t, s, old, 512)
+		if _, err := s.Undo(ctx); err != nil {
+			t.Fatal(err)
+		}
+		wantAt(t, s, young, 1<<20)
+		for _, p := range s.Points() {
+			if err := s.Delete(ctx, p.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, dir, Options{})
+		wantAt(t, s, young, 1<<20)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

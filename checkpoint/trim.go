@@ -1,0 +1,95 @@
+package checkpoint
+
+// Slots that the guest discarded, and those beyond the slack, are given back to the file system:
+// their hole is punched first, and only then are they free again. Until the punch is done they
+// are in neither limbo nor the free slots, so that no write can run into it.
+
+// trims holds slots that wait for their hole. The store's mutex guards it.
+type trims struct {
+	slots []extent
+	n     uint64
+}
+
+// punchBytes bounds one punch, so that the file system is not held for long.
+const punchBytes = 64 << 20
+
+// release takes what leaves limbo: to the free slots, or to be punched first. The store's mutex
+// is held.
+func (s *Store) release(x givenUp) {
+	if !x.discarded || s.opts.KeepHoles {
+		s.slots.release(x.extent)
+		return
+	}
+	s.trims.slots = append(s.trims.slots, x.extent)
+	s.trims.n += x.n
+	s.background.pokeTend()
+}
+
+// hole is one punch.
+type hole struct{ extent }
+
+// trimOrder is the procedure of a punch. Its rows are those of docs/ORDERING.md.
+var trimOrder = []step[hole]{
+	{"punch the hole", (*Store).punch},
+	{"free the slots", (*Store).freeHole},
+}
+
+func (s *Store) punch(h *hole) error {
+	s.stats.punched.Add(h.n * blockSize)
+	return s.data.Punch(int64(h.first)*blockSize, int64(h.n)*blockSize)
+}
+
+func (s *Store) freeHole(h *hole) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slots.releaseCold(h.extent)
+	return nil
+}
+
+// trimOnce punches one of the holes that wait.
+func (s *Store) trimOnce() {
+	s.mu.Lock()
+	k := len(s.trims.slots) - 1
+	if k < 0 {
+		s.mu.Unlock()
+		return
+	}
+	x := s.trims.slots[k]
+	if x.n > punchBytes/blockSize {
+		s.trims.slots[k] = extent{x.first, x.n - punchBytes/blockSize}
+		x = extent{x.first + slot(s.trims.slots[k].n), punchBytes / blockSize}
+	} else {
+		s.trims.slots = s.trims.slots[:k]
+	}
+	s.trims.n -= x.n
+	s.mu.Unlock()
+	if err := perform(s, trimOrder, &hole{x}); err != nil {
+		s.background.report(err)
+		s.mu.Lock()
+		s.slots.release(x) // no hole, but free all the same
+		s.mu.Unlock()
+	}
+}
+
+// trimSlack gives back what is beyond the slack and reports whether there was any.
+func (s *Store) trimSlack() bool {
+	s.mu.Lock()
+	u := s.slots.usage()
+	over := int64(u.total) - int64(u.cold) - int64(u.referenced) - int64(s.slack()) - int64(s.tuning.growSlots)
+	var x extent
+	if over > 0 && !s.fixed {
+		x = s.slots.takeWarm(min(uint64(over), punchBytes/blockSize))
+	}
+	s.mu.Unlock()
+	if x.n == 0 {
+		return false
+	}
+	if err := perform(s, trimOrder, &hole{x}); err != nil {
+		s.background.report(err)
+		s.mu.Lock()
+		s.slots.release(x)
+		s.mu.Unlock()
+		return false
+	}
+	return true
+}
