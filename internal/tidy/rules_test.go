@@ -35,7 +35,8 @@ func TestRules(t *testing.T) {
 		{"very long test", "files", goFile("blk/a_test.go", strings.Repeat("\n", maxTestFile)),
 			[]string{"at most 800"}},
 
-		{"short function", "functions", goFile("blk/a.go", "func f() {"+strings.Repeat("\n", maxFunction-1)+"}"), nil},
+		{"short function", "functions",
+			goFile("blk/a.go", "func f() {"+strings.Repeat("\n", maxFunction-1)+"}"), nil},
 		{"long function", "functions", goFile("blk/a.go", "func f() {"+strings.Repeat("\n", maxFunction)+"}"),
 			[]string{"blk/a.go:3: f has 71 lines"}},
 
@@ -69,8 +70,10 @@ func TestRules(t *testing.T) {
 			[]string{"at most"}},
 		{"built things", "blobs", map[string]string{"build/x.bin": strings.Repeat("x", maxBlob+1)}, nil},
 
-		{"good links", "links", map[string]string{"docs/a.md": "[b](b.md#the-way-in) [r](../README.md) [w](https://x/y)",
-			"docs/b.md": "## The way in", "README.md": ""}, nil},
+		{"good links", "links", map[string]string{
+			"docs/a.md": "[b](b.md#the-way-in) [r](../README.md) [w](https://x/y)",
+			"docs/b.md": "## The way in", "README.md": "",
+		}, nil},
 		{"dead file", "links", map[string]string{"a.md": "\n[b](b.md)"},
 			[]string{"a.md:2: link to b.md: no such file"}},
 		{"dead heading", "links", map[string]string{"a.md": "# One\n[b](#two)"},
