@@ -207,3 +207,22 @@ func poke16(b []byte, off int, v uint16) {
 		panic("another writes the driver's memory")
 	}
 }
+
+// heapLog is a dirty log of n bytes on the heap.
+func heapLog(n uint64) *dirtyLog {
+	m := heapMapping(n)
+	return &dirtyLog{m: m, bits: m.bytes}
+}
+
+// heapFlight is a fresh inflight region on the heap.
+func heapFlight(queues, size int, packed bool) *inflight {
+	m := heapMapping(uint64(queues * pieceLen(size, packed)))
+	return &inflight{m: m, bytes: m.bytes, queues: queues, queueSize: size, packed: packed}
+}
+
+// clone copies the region: what a backend that dies now leaves to the next.
+func (f *inflight) clone() *inflight {
+	twin := heapFlight(f.queues, f.queueSize, f.packed)
+	copy(twin.bytes, f.bytes)
+	return twin
+}

@@ -1,17 +1,19 @@
 package vhostuser
 
+import "slices"
+
 // splitDriver is the guest's side of a split ring.
 type splitDriver struct {
 	c                 ringConfig
 	mem               *memTable
 	desc, avail, used []byte
-	free              []uint16            // descriptors, last in first out
-	chains            map[uint16][]uint16 // of a head
+	free              []uint16   // descriptors, last in first out
+	chains            [][]uint16 // of a head
 	availIdx, usedIdx uint16
 }
 
 func newSplitDriver(t *memTable, c ringConfig) *splitDriver {
-	d := &splitDriver{c: c, chains: map[uint16][]uint16{}}
+	d := &splitDriver{c: c, chains: make([][]uint16, c.size)}
 	for i := range uint16(c.size) {
 		d.free = append(d.free, uint16(c.size)-1-i)
 	}
@@ -29,10 +31,10 @@ func (d *splitDriver) place(t *memTable) {
 
 func (d *splitDriver) at(t *memTable) driver {
 	twin := *d
-	twin.free = append([]uint16(nil), d.free...)
-	twin.chains = map[uint16][]uint16{}
+	twin.free = slices.Clone(d.free)
+	twin.chains = make([][]uint16, len(d.chains))
 	for head, list := range d.chains {
-		twin.chains[head] = list
+		twin.chains[head] = slices.Clone(list)
 	}
 	twin.place(t)
 	return &twin
@@ -67,9 +69,10 @@ func (d *splitDriver) add(indirect bool, segs ...seg) uint16 {
 		d.putTable(guestBytes(d.mem, table, tableRoom), segs)
 		return d.addRaw(seg{addr: table, len: uint32(len(segs) * descLen)}, flagIndirect)
 	}
-	list := make([]uint16, len(segs))
+	head := d.free[len(d.free)-1]
+	list := d.chains[head][:0]
 	for k := range segs {
-		list[k] = d.free[len(d.free)-1-k]
+		list = append(list, d.free[len(d.free)-1-k])
 	}
 	d.free = d.free[:len(d.free)-len(segs)]
 	for k, s := range segs {
@@ -79,16 +82,16 @@ func (d *splitDriver) add(indirect bool, segs ...seg) uint16 {
 		}
 		putDesc(d.desc, int(list[k]), s, flags, next)
 	}
-	d.chains[list[0]] = list
-	d.offer(list[0])
-	return list[0]
+	d.chains[head] = list
+	d.offer(head)
+	return head
 }
 
 // addRaw makes one descriptor available as it is.
 func (d *splitDriver) addRaw(s seg, flags uint16) uint16 {
 	i := d.free[len(d.free)-1]
 	d.free = d.free[:len(d.free)-1]
-	d.chains[i] = []uint16{i}
+	d.chains[i] = append(d.chains[i][:0], i)
 	putDesc(d.desc, int(i), s, flags, 0)
 	d.offer(i)
 	return i
@@ -117,9 +120,8 @@ func (d *splitDriver) poll() (uint16, uint32, bool) {
 	off := 4 + 8*(int(d.usedIdx)&(int(d.c.size)-1))
 	id, n := uint16(get32(d.used, off)), get32(d.used, off+4)
 	d.usedIdx++
-	list := d.chains[id]
-	delete(d.chains, id)
-	d.free = append(d.free, list...)
+	d.free = append(d.free, d.chains[id]...)
+	d.chains[id] = d.chains[id][:0]
 	return id, n, true
 }
 
