@@ -68,7 +68,7 @@ func sampleCatalog() *catalog {
 			{id: 3, flags: runSweep, blocks: 10, full: at(6), head: at(7)},
 			{id: 12, owner: 6, flags: runOpen, blocks: 1, head: at(8)},
 		},
-		free:     []pageRun{{page: 9, n: 1}, {page: 20, n: 4}},
+		free:     []pageExtent{{page: 9, n: 1}, {page: 20, n: 4}},
 		mapPages: 64,
 	}
 }

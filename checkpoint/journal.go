@@ -225,11 +225,12 @@ func (j *journal) reserve(payload int, control bool) ([]byte, error) {
 // endLap fills the area's end, where the next record does not fit: records never wrap. What the
 // pad leaves of it, or all if there is no room for a pad, is not looked at by replay.
 func (j *journal) endLap(left uint64) {
+	end := j.next.pos + position(left)
 	if left >= recordHead {
 		j.open = recordHead
 		j.put(recordHeader{kind: recordPad})
 	}
-	j.next.pos = nextLap(j.next.pos, j.size)
+	j.next.pos = end
 }
 
 // seal completes the reserved record and returns the journal's new tail. The header is written
