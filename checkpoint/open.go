@@ -166,7 +166,10 @@ func (s *state) extend(total uint64) {
 }
 
 // recover loads the state of the newest snapshot and brings it up to date with the journal.
-func (s *Store) recover() error {
+func (s *Store) recover() error { return s.recoverWith(s.apply) }
+
+// recoverWith does so, handing the journal's records to redo.
+func (s *Store) recoverWith(redo func(recordHeader, []byte) error) error {
 	c, err := readCatalog(s.files.pages, s.super.catalog)
 	if err != nil {
 		return err
@@ -186,7 +189,7 @@ func (s *Store) recover() error {
 		return corrupt(dataName, size, "length of the data area in blocks", total, c.slots)
 	}
 	s.extend(total)
-	return s.journal.replay(c.start, s.fs.BootID(), s.apply)
+	return s.journal.replay(c.start, s.fs.BootID(), redo)
 }
 
 // openOrder is the procedure between replay and service. Its rows are those of docs/ORDERING.md.

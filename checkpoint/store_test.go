@@ -107,13 +107,24 @@ func TestLife(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		wantNoFaults(t)(s.Check(ctx, nil))
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
+		wantNoFaults(t)(Check(ctx, dir, nil))
 		s = open(t, dir, Options{})
 		wantAt(t, s, young, 1<<20)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+func wantNoFaults(t *testing.T) func(CheckReport, error) {
+	return func(r CheckReport, err error) {
+		t.Helper()
+		if err != nil || len(r.Faults) > 0 {
+			t.Fatalf("check: %v, %+v", err, r)
 		}
 	}
 }

@@ -1,0 +1,320 @@
+package checkpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// CheckReport says what a check looked at and what is wrong. Faults are in the order found.
+type CheckReport struct {
+	Pages   int64    `json:"pages"`   // of the map file
+	Records int64    `json:"records"` // death records
+	Blocks  int64    `json:"blocks"`  // mapped
+	Slots   int64    `json:"slots"`   // in use
+	Data    bool     `json:"data"`    // whether data was checked against its checksums
+	Unused  int64    `json:"unused"`  // pages of the map file that nothing names and nothing reuses
+	Faults  []string `json:"faults"`
+}
+
+// maxFaults bounds a report.
+const maxFaults = 100
+
+// Check verifies everything in a volume that no process has open: both copies of superblock and
+// journal header, every record, page and reference, the count of every slot, and with payload
+// checksums the data. It changes nothing. An error means that the check could not be done.
+func Check(ctx context.Context, dir string, progress func(done, total int64)) (CheckReport, error) {
+	return checkOn(ctx, Dir(dir), progress)
+}
+
+func checkOn(ctx context.Context, fs FS, progress func(done, total int64)) (CheckReport, error) {
+	s := newStore(fs, Options{ReadOnly: true})
+	defer func() { s.background.end(); _ = s.closeFiles() }()
+	c := newChecker(ctx, progress)
+	if f, err := fs.Open(superblockName, ReadOnly); err == nil {
+		c.superblocks(f)
+		c.note(f.Close())
+	}
+	if err := s.open(); err != nil {
+		c.note(err)
+		return c.report, c.unlessCorrupt(err)
+	}
+	c.journalHeaders(s.files.journal)
+	err := c.state(&s.state, s)
+	return c.report, err
+}
+
+// Check verifies the volume while it is served: the state of a snapshot made for it, whose pages
+// and slots stay as they are meanwhile.
+func (s *Store) Check(ctx context.Context, progress func(done, total int64)) (CheckReport, error) {
+	s.admin.Lock()
+	defer s.admin.Unlock()
+	s.mu.Lock()
+	gen := s.limbo.enter()
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.limbo.leave(gen)
+		s.limbo.collect(s.release)
+		s.mu.Unlock()
+	}()
+	if !s.opts.ReadOnly {
+		if err := s.snapshot(); err != nil {
+			return CheckReport{}, err
+		}
+	}
+	c := newChecker(ctx, progress)
+	c.superblocks(s.files.superblock)
+	cat, err := readCatalog(s.files.pages, s.super.catalog)
+	if err != nil {
+		c.note(err)
+		return c.report, c.unlessCorrupt(err)
+	}
+	st, err := loadState(s.files.pages, cat, s.base != nil, s.checksums)
+	if err != nil {
+		c.note(err)
+		return c.report, c.unlessCorrupt(err)
+	}
+	defer st.close()
+	return c.report, c.state(st, s)
+}
+
+// checker collects what is wrong.
+type checker struct {
+	ctx      context.Context
+	progress func(done, total int64)
+	done     int64
+	total    int64
+	report   CheckReport
+
+	pages  map[uint64]bool // of the map file, seen
+	counts []uint8         // of slots, as found
+}
+
+func newChecker(ctx context.Context, progress func(done, total int64)) *checker {
+	if progress == nil {
+		progress = func(int64, int64) {}
+	}
+	return &checker{ctx: ctx, progress: progress, pages: map[uint64]bool{}, report: CheckReport{Faults: []string{}}}
+}
+
+// note adds a fault.
+func (c *checker) note(err error) {
+	if err != nil && len(c.report.Faults) < maxFaults {
+		c.report.Faults = append(c.report.Faults, err.Error())
+	}
+}
+
+// unlessCorrupt tells damage, which is what a check is to find, from what keeps it from looking.
+func (c *checker) unlessCorrupt(err error) error {
+	if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNotVolume) && len(c.report.Faults) > 0 {
+		return nil
+	}
+	return err
+}
+
+// step reports progress and hears of an end.
+func (c *checker) step(n int64) error {
+	c.done += n
+	c.progress(c.done, max(c.total, c.done))
+	return c.ctx.Err()
+}
+
+// superblocks verifies both copies, of which opening needs one.
+func (c *checker) superblocks(f File) {
+	for i := range int64(2) {
+		p := make([]byte, superblockLen)
+		if _, err := f.ReadAt(p, i*superblockLen); err != nil {
+			c.note(corrupt(superblockName, i*superblockLen, "length of the copy", "less", superblockLen))
+			continue
+		}
+		_, err := decodeSuperblock(p, i*superblockLen)
+		c.note(err)
+	}
+}
+
+func (c *checker) journalHeaders(f File) {
+	for i := range int64(2) {
+		p := make([]byte, journalHeaderLen)
+		_, err := f.ReadAt(p, i*journalHeaderGap)
+		if err == nil {
+			_, err = decodeJournalHeader(p, i*journalHeaderGap)
+		}
+		c.note(err)
+	}
+}
+
+// state verifies a state and the data it names.
+func (c *checker) state(st *state, s *Store) error {
+	u := st.slots.usage()
+	c.counts = make([]uint8, u.total)
+	c.total = int64(st.pages.length())
+	if st.sums != nil {
+		c.total += int64(u.referenced)
+	}
+	for _, pass := range []func(*state) error{c.arrays, c.runs, c.mapped, c.refs} {
+		if err := pass(st); err != nil {
+			return err
+		}
+	}
+	c.report.Pages = int64(len(c.pages))
+	c.unnamed(st, s.super.catalog)
+	if st.sums != nil {
+		return c.data(st, s.data)
+	}
+	return nil
+}
+
+// arrays reads every page of the persistent arrays.
+func (c *checker) arrays(st *state) error {
+	buf := make([]byte, pageSize)
+	for _, a := range st.arrays() {
+		err := a.eachPage(func(kind pageKind, at ref) error {
+			c.see(at)
+			c.note(st.pages.read(at, kind, buf))
+			return c.step(1)
+		})
+		if err != nil && c.ctx.Err() != nil {
+			return err
+		}
+		c.note(err)
+	}
+	return nil
+}
+
+// see notes that a page is in use, and by one user only.
+func (c *checker) see(at ref) {
+	if c.pages[at.page] {
+		c.note(corrupt(mapName, int64(at.page)*pageSize, "users of the page", "two", "one"))
+	}
+	c.pages[at.page] = true
+}
+
+// runs reads every death record and counts the slots it keeps.
+func (c *checker) runs(st *state) error {
+	owners := map[*run]*point{}
+	for _, p := range st.points {
+		for _, r := range p.runs {
+			owners[r] = p
+		}
+	}
+	for _, r := range st.runs() {
+		var blocks uint64
+		err := r.stored().read(st.pages, func(d death) {
+			blocks += uint64(d.n)
+			c.report.Records++
+			if p := owners[r]; p != nil && !r.sweep && !d.holds(p.id) {
+				c.note(fmt.Errorf("map: death record %+v lies behind point %d that it does not hold", d, p.id))
+			}
+			c.count(d.slot, uint64(d.n))
+		}, c.see)
+		if err == nil && blocks != r.blocks {
+			err = fmt.Errorf("map: run %d has %d blocks, its catalog says %d: %w", r.id, blocks, r.blocks, ErrCorrupt)
+		}
+		c.note(err)
+		if err := c.step(1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// count notes that a lifetime names slots.
+func (c *checker) count(first slot, n uint64) {
+	if first >= slotNone {
+		return
+	}
+	if uint64(first)+n > uint64(len(c.counts)) {
+		c.note(fmt.Errorf("map: %v lie outside the data area of %d: %w", extent{first, n}, len(c.counts), ErrCorrupt))
+		return
+	}
+	for i := range n {
+		if k := &c.counts[uint64(first)+i]; *k < 255 {
+			*k++
+		}
+	}
+}
+
+// mapped walks the block map and counts the slots it names.
+func (c *checker) mapped(st *state) error {
+	end := block(st.diskBlocks())
+	for at := block(0); at < end; {
+		b, e, n, err := st.blocks.next(at, end)
+		if err != nil {
+			c.note(err)
+			return c.unlessCorrupt(err)
+		}
+		if n == 0 {
+			break
+		}
+		if e.placed() {
+			c.report.Blocks += int64(n)
+			c.count(e.slot(), n)
+		}
+		if at = b + block(n); c.ctx.Err() != nil {
+			return c.ctx.Err()
+		}
+	}
+	return nil
+}
+
+// refs compares the counts that the store keeps with those found.
+func (c *checker) refs(st *state) error {
+	for i, want := range c.counts {
+		found, err := st.slots.count(slot(i))
+		if err != nil {
+			c.note(err)
+			return c.unlessCorrupt(err)
+		}
+		if want > 0 {
+			c.report.Slots++
+		}
+		if found != want {
+			c.note(corrupt(mapName, 0, fmt.Sprintf("count of slot %d", i), found, want))
+		}
+		if i%(1<<16) == 0 && c.ctx.Err() != nil {
+			return c.ctx.Err()
+		}
+	}
+	return nil
+}
+
+// unnamed counts pages that are neither used nor free, and finds those that are both.
+func (c *checker) unnamed(st *state, at catalogRef) {
+	for i := range pagesOf(at.bytes) {
+		c.see(ref{page: at.page + i})
+	}
+	for i := uint64(1); i < st.pages.length(); i++ {
+		switch free := st.pages.isFree(i); {
+		case free && c.pages[i]:
+			c.note(corrupt(mapName, int64(i)*pageSize, "state of the page", "free", "in use"))
+		case !free && !c.pages[i]:
+			c.report.Unused++
+		}
+	}
+}
+
+// data reads every slot in use and compares it with its checksum.
+func (c *checker) data(st *state, f File) error {
+	c.report.Data = true
+	buf := alignedBytes(blockSize)
+	for i, n := range c.counts {
+		if n == 0 {
+			continue
+		}
+		at := slot(i)
+		if err := st.sums.ensure(at, 1); err != nil {
+			c.note(err)
+			continue
+		}
+		if _, err := f.ReadAt(buf, int64(at)*blockSize); err != nil {
+			c.note(fmt.Errorf("%s: byte %d: %w", dataName, int64(at)*blockSize, err))
+		} else {
+			c.note(checkSum(buf, at, st.sums.get(at)))
+		}
+		if err := c.step(1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
