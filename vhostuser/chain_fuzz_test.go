@@ -9,6 +9,9 @@ import (
 // fuzzRing is the size of the rings that the fuzzer writes to.
 const fuzzRing = 8
 
+// fuzzSteps bounds a program: each step may cost some dozen walks of a full table.
+const fuzzSteps = 48
+
 // FuzzRing lets a guest write what it likes where descriptors, tables and indices are. The
 // input is a program of 8-byte steps: what to write, where, and a small value that is mapped
 // to something near an edge. After each offer the device serves all it gets.
@@ -22,8 +25,10 @@ func FuzzRing(f *testing.F) {
 	f.Add(false, append(step(2, 0, 2, 32, indirect, 0), step(5, 0)...))      // nested
 	f.Add(true, append(step(1, 0, 1, 16, next|flagAvail, 0), step(6, 0)...)) // endless packed chain
 	f.Add(true, step(1, 0, 2, 64, indirect|flagAvail, 0))
+	mem := heapTable() // made once: the executions of a process follow each other
 	f.Fuzz(func(t *testing.T, packed bool, program []byte) {
-		mem := heapTable()
+		clear(guestBytes(mem, guestBase, tablesAt-guestBase+fuzzRing*tableRoom))
+		program = program[:min(len(program), 8*fuzzSteps)]
 		c := newDriver(mem, packed, fuzzRing, false).config()
 		fl := heapFlight(1, fuzzRing, packed)
 		q, err := newQueue(c, mem, heapLog(1<<16), fl)
