@@ -156,7 +156,7 @@ type recordReader struct {
 }
 
 // readAhead is how much of the area is read at a time.
-const readAhead = 256 << 10
+const readAhead = 64 << 10
 
 func newRecordReader(f File, hdr *journalHeader, from journalStart) *recordReader {
 	return &recordReader{f: f, hdr: hdr, first: from.pos, at: from, mem: make([]byte, readAhead)}

@@ -253,15 +253,17 @@ func (d *Disk) Damage(name string, edit func(content []byte)) {
 	p := make([]byte, ino.size)
 	ino.readAt(p, 0)
 	edit(p)
-	for i := range ino.live {
+	for i := 0; i*pageSize < len(p); i++ {
 		var pg page
-		copy(pg[:], p[min(len(p), i*pageSize):])
-		ino.live[i] = &pg
+		copy(pg[:], p[i*pageSize:])
+		if pg == *content(ino.live[i]) && pg == *content(ino.stable[i]) {
+			continue
+		}
+		ino.live[i], ino.stable[i] = &pg, &pg
 		if (i+1)*pageSize <= len(ino.mem) {
 			copy(ino.mem[i*pageSize:], pg[:])
 		}
 	}
-	copy(ino.stable, ino.live)
 }
 
 // Content returns a file's bytes, as a process would read them.
