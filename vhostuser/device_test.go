@@ -127,9 +127,10 @@ func (w *worker) run() error {
 	}
 }
 
-// take executes everything that is in the ring.
+// take executes everything that is in the ring, but no more than one request once the ring is
+// to stop.
 func (w *worker) take() error {
-	for len(w.free) > 0 && !w.q.Stopping() {
+	for first := true; len(w.free) > 0 && (first || !w.q.Stopping()); first = false {
 		c := w.free[len(w.free)-1]
 		ok, err := w.q.Next(c)
 		var bad *vhostuser.ChainError

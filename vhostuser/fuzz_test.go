@@ -30,27 +30,41 @@ func FuzzSession(f *testing.F) {
 	for _, packed := range []bool{false, true} {
 		f.Add(bootProgram(packed))
 	}
-	f.Fuzz(func(t *testing.T, program []byte) {
-		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		must(t, err)
-		front, back := unixConn(t, fds[0]), unixConn(t, fds[1])
-		d := newRAMDisk(t, 1<<20, 2)
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			s := vhostuser.NewServer(d, nil, vhostuser.Options{MemSlots: true})
-			_ = s.ServeConn(context.Background(), back) // an error is the usual end
-		}()
-		go drain(front)
-		perform(t, front, program)
-		_ = front.CloseWrite()
-		select {
-		case <-done:
-		case <-time.After(fuzzDeadline):
-			t.Fatal("the session does not end")
+	f.Fuzz(func(t *testing.T, program []byte) { runProgram(t, program) })
+}
+
+// TestBootProgram : the programs that the fuzzer starts from get as far as a request.
+func TestBootProgram(t *testing.T) {
+	for _, packed := range []bool{false, true} {
+		if d := runProgram(t, bootProgram(packed)); d.executed.Load() != 1 {
+			t.Errorf("packed=%v: %d requests executed, want 1", packed, d.executed.Load())
 		}
-		_ = front.Close()
-	})
+	}
+}
+
+// runProgram serves a program and returns the device when the session has ended.
+func runProgram(t *testing.T, program []byte) *ramDisk {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	must(t, err)
+	front, back := unixConn(t, fds[0]), unixConn(t, fds[1])
+	d := newRAMDisk(t, 1<<20, 2)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s := vhostuser.NewServer(d, nil, vhostuser.Options{MemSlots: true})
+		t.Log(s.ServeConn(context.Background(), back)) // an error is the usual end
+	}()
+	go drain(front)
+	perform(t, front, program)
+	_ = front.CloseWrite()
+	select {
+	case <-done:
+	case <-time.After(fuzzDeadline):
+		t.Fatal("the session does not end")
+	}
+	_ = front.Close()
+	return d
 }
 
 func unixConn(t *testing.T, fd int) *net.UnixConn {
