@@ -1,9 +1,6 @@
 package checkpoint
 
-import (
-	"sync"
-	"time"
-)
+import "sync"
 
 // background runs what no request waits for, or only when it must: flush rounds on one goroutine,
 // so that a FLUSH never waits for anything else, and the rest on another: map snapshots, sweeps
@@ -124,6 +121,7 @@ func (s *Store) wantSpace() {
 type wants struct {
 	snapshot bool
 	space    bool
+	failed   error // why the last snapshot was not made
 }
 
 // tendOnce does one step of the most urgent work.
@@ -154,22 +152,13 @@ func (s *Store) snapshotOnce() {
 	defer s.admin.Unlock()
 	err := s.snapshot()
 	s.mu.Lock()
-	s.want.snapshot = false
+	s.want.snapshot, s.want.failed = false, err
+	if err != nil {
+		s.wakeLanes()
+	}
 	s.mu.Unlock()
 	if err != nil {
 		s.background.report(err)
-		s.retryLater()
-	}
-}
-
-// retryLater looks again after a while: the disk may have room then.
-func (s *Store) retryLater() {
-	if !s.background.manual {
-		time.AfterFunc(time.Second, func() {
-			s.mu.Lock()
-			s.wakeLanes()
-			s.mu.Unlock()
-		})
 	}
 }
 

@@ -78,14 +78,30 @@ func (l *lane) commitAll() {
 		l.collect(w)
 	}
 	if err := s.record(&l.entries); err != nil {
-		l.commit = ready // the journal is full: a snapshot makes room and wakes us
-		s.wantSnapshot()
+		l.stall(ready)
 		return
 	}
 	for w := ready.pop(); w != nil; w = ready.pop() {
 		l.advance(w)
 	}
 	s.watch()
+}
+
+// stall keeps works that the journal has no room for until a snapshot has made some; if none could
+// be made, because the disk is full or broken, they fail.
+func (l *lane) stall(ready workList) {
+	s := l.s
+	if s.want.failed == nil {
+		l.commit = ready
+		s.wantSnapshot()
+		return
+	}
+	for w := ready.pop(); w != nil; w = ready.pop() {
+		l.giveBack(w)
+		w.err = s.want.failed
+		l.advance(w)
+	}
+	s.want.failed = nil // the next one tries again
 }
 
 // judge takes the works whose turn it is and keeps those that can be committed: the store is in
