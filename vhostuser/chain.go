@@ -37,14 +37,15 @@ type descriptor struct {
 	next  uint16
 }
 
-// splitDescriptor decodes an element of a descriptor table, direct or indirect.
+// splitDescriptor decodes an element of a split ring's table, direct or indirect.
 func splitDescriptor(lo, hi uint64) descriptor {
 	return descriptor{addr: lo, len: uint32(hi), flags: uint16(hi >> 32), next: uint16(hi >> 48)}
 }
 
-// packedDescriptor decodes an element of a packed ring; the buffer id takes next's place.
-func packedDescriptor(lo, hi uint64) (d descriptor, id uint16) {
-	return descriptor{addr: lo, len: uint32(hi), flags: uint16(hi >> 48)}, uint16(hi >> 32)
+// packedDescriptor decodes an element of a packed ring's indirect table, where the buffer id
+// is reserved.
+func packedDescriptor(lo, hi uint64) descriptor {
+	return descriptor{addr: lo, len: uint32(hi), flags: uint16(hi >> 48)}
 }
 
 // Chain is one request's descriptors as vectors into guest memory. The device owns it and
@@ -208,8 +209,7 @@ func (c *Chain) addTable(d descriptor, packed bool) {
 // walkList takes every entry of a packed ring's indirect table.
 func (c *Chain) walkList(table []byte) {
 	for off := 0; off < len(table) && c.bad == nil; off += descLen {
-		d, _ := packedDescriptor(loadPair(table, off))
-		c.addEntry(d)
+		c.addEntry(packedDescriptor(loadPair(table, off)))
 	}
 }
 

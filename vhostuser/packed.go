@@ -4,7 +4,6 @@ package vhostuser
 // flags u16}, and two event suppression areas, {off_wrap u16, flags u16}. The driver's is
 // where SET_VRING_ADDR puts the avail ring, the device's where it puts the used ring.
 const (
-	packedTailOff  = 8  // len, id and flags of a descriptor are one 64-bit word
 	packedLenOff   = 8  // within a descriptor
 	packedIDOff    = 12 // id and flags are one 32-bit word
 	eventAreaLen   = 4
@@ -138,20 +137,26 @@ func (p *packed) start() ([]resubmission, error) {
 	return again, nil
 }
 
-func (p *packed) flagsAt(i uint16) uint16 {
-	return uint16(load32(p.desc, int(i)*descLen+packedIDOff) >> 16)
-}
+// idFlags reads a descriptor's id and flags, in one word, and orders the reads of its other
+// words behind it.
+func (p *packed) idFlags(i uint16) uint32 { return load32(p.desc, int(i)*descLen+packedIDOff) }
 
-// tail reads len, id and flags of a descriptor in one piece and orders the read of its
-// address behind it.
-func (p *packed) tail(at spot) uint64 { return load64(p.desc, int(at.idx)*descLen+packedTailOff) }
+func (p *packed) flagsAt(i uint16) uint16 { return uint16(p.idFlags(i) >> 16) }
+
+// rest completes a descriptor whose id and flags were read; they are not read again.
+func (p *packed) rest(i uint16, idFlags uint32) descriptor {
+	off := int(i) * descLen
+	return descriptor{
+		addr: load64(p.desc, off), len: load32(p.desc, off+packedLenOff), flags: uint16(idFlags >> 16),
+	}
+}
 
 // take fills c with the next chain the guest made available. The flags of the first
 // descriptor offer the whole chain. The walk always goes to the chain's end, because only
 // that tells its id and where the next one begins.
 func (p *packed) take(c *Chain) (bool, error) {
-	tail := p.tail(p.avail)
-	if !p.avail.available(uint16(tail >> 48)) {
+	word := p.idFlags(p.avail.idx)
+	if !p.avail.available(uint16(word >> 16)) {
 		return false, nil
 	}
 	if err := p.track.begin(c); err != nil {
@@ -162,7 +167,7 @@ func (p *packed) take(c *Chain) (bool, error) {
 		if p.held+n > int(p.size) {
 			return false, p.fail("descriptor", uint64(at.idx), ErrChainLoop)
 		}
-		d, id := packedDescriptor(load64(p.desc, int(at.idx)*descLen), tail)
+		d, id := p.rest(at.idx, word), uint16(word)
 		last := d.flags&flagNext == 0
 		if err := p.track.add(c, d, id, last); err != nil {
 			return false, p.fail("inflight region", uint64(at.idx), err)
@@ -173,7 +178,7 @@ func (p *packed) take(c *Chain) (bool, error) {
 			p.avail, p.held, c.slots = at, p.held+n, uint16(n)
 			return true, c.finish(id)
 		}
-		tail = p.tail(at)
+		word = p.idFlags(at.idx)
 	}
 }
 
