@@ -167,12 +167,12 @@ func TestCheckStreams(t *testing.T) {
 	c := serve(t, f, prometheus.NewRegistry())
 	seen := 0
 	r, err := c.Check(context.Background(), func(done, total int64) { seen++ })
-	if err != nil || r.Bytes != 2 || seen == 0 {
+	if err != nil || r.Pages != 2 || seen == 0 {
 		t.Errorf("check: %+v, %v after %d reports of progress", r, err, seen)
 	}
-	f.broken = &Error{Code: CodeCorrupt, Message: "map at 4096: checksum"}
-	if _, err := c.Check(context.Background(), nil); CodeOf(err) != CodeCorrupt || err.Error() != "map at 4096: checksum" {
-		t.Errorf("damage arrived as %v", err)
+	f.broken = &Error{Code: CodeNoSpace, Message: "map at 4096: checksum"}
+	if _, err := c.Check(context.Background(), nil); CodeOf(err) != CodeNoSpace || err.Error() != "map at 4096: checksum" {
+		t.Errorf("a failed check arrived as %v", err)
 	}
 }
 

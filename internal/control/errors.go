@@ -62,8 +62,13 @@ func AsError(err error) *Error {
 	return Wrap(CodeFailed, err)
 }
 
-// CodeOf returns the code of err, CodeFailed where it carries none.
-func CodeOf(err error) Code { return AsError(err).Code }
+// CodeOf returns the code of err, CodeFailed where it carries none, and none for no error.
+func CodeOf(err error) Code {
+	if err == nil {
+		return ""
+	}
+	return AsError(err).Code
+}
 
 var httpStatus = map[Code]int{
 	CodeInvalid:     http.StatusBadRequest,

@@ -106,7 +106,7 @@ func (f *fake) Check(ctx context.Context, p Progress) (Report, error) {
 		return Report{}, err
 	}
 	p(2, 2)
-	return Report{Bytes: 2, Points: len(f.points)}, f.broken
+	return Report{Pages: 2, Faults: []string{}}, f.broken
 }
 
 func (f *fake) Export(ctx context.Context, at string, to Sink) error {

@@ -62,7 +62,7 @@ var (
 	descErrors   = desc("request_errors_total", "Requests that failed.", "queue", "type")
 	descLatency  = desc("request_duration_seconds", "Time from taking a request to completing it.",
 		"queue", "type")
-	descUp = desc("volume_healthy", "1 while the volume works, 0 when a failed sync has stopped it.")
+	descUp = desc("volume_healthy", "1 while all is well, 0 when status shows an error.")
 )
 
 // Describe sends nothing: which metrics there are depends on the sources, so the collector is
@@ -103,21 +103,36 @@ func collectStatus(out chan<- prometheus.Metric, st Status) {
 		value      float64
 	}{
 		{"disk_size_bytes", "Size of the guest's disk.", float64(st.Size)},
-		{"mapped_bytes", "Live data of the disk.", float64(st.Space.Mapped)},
-		{"retained_bytes", "Data held by checkpoints only.", float64(st.Space.Retained)},
+		{"used_bytes", "Live data and what checkpoints retain.", float64(st.Space.Used)},
+		{"limbo_bytes", "Space given up that is not free yet.", float64(st.Space.Limbo)},
 		{"free_bytes", "Space in the data area that is ready for reuse.", float64(st.Space.Free)},
-		{"data_bytes", "Size of the data area.", float64(st.Space.Data)},
-		{"map_resident_bytes", "Memory that the map takes.", float64(st.Space.Resident)},
+		{"slack_bytes", "Space that may be neither live nor retained.", float64(st.Space.Slack)},
+		{"data_bytes", "Length of the data area.", float64(st.Space.Data)},
+		{"map_memory_bytes", "Memory that the block map takes.", float64(st.Space.MapMemory)},
+		{"memory_bytes", "Memory of map, counts and checksums.", float64(st.Space.Memory)},
 		{"journal_used_bytes", "Journal written since the last map snapshot.", float64(st.Journal.Used)},
 		{"journal_size_bytes", "Size of the journal.", float64(st.Journal.Size)},
 		{"checkpoints", "Retained checkpoints.", float64(st.Points)},
 		{"unretired_checkpoints", "Checkpoints started and not yet retired.", float64(st.Unretired)},
 		{"generation", "Fencing generation, raised by each takeover.", float64(st.Generation)},
-		{"background_tasks", "Tasks that the store works on in the background.", float64(len(st.Background))},
-		{"volume_healthy", "1 while the volume works, 0 when a failed sync has stopped it.",
-			truth(st.Poisoned == "")},
+		{"background_busy", "1 while the store works in the background.", truth(st.Background != "idle")},
+		{"volume_healthy", "1 while all is well, 0 when status shows an error.",
+			truth(st.Error == "")},
 	} {
 		out <- prometheus.MustNewConstMetric(desc(g.name, g.help), prometheus.GaugeValue, g.value)
+	}
+	for _, c := range []struct {
+		name, help string
+		value      uint64
+	}{
+		{"store_flushes_total", "Rounds of device flushes.", st.Work.Flushes},
+		{"store_snapshots_total", "Map snapshots written.", st.Work.Snapshots},
+		{"store_bounced_total", "Requests whose data was copied.", st.Work.Bounced},
+		{"store_remerged_total", "Partial writes that were merged once more.", st.Work.Remerged},
+		{"store_punched_bytes_total", "Space given back to the file system.", st.Work.Punched},
+		{"store_bad_checksums_total", "Blocks whose data did not have its checksum.", st.Work.BadSums},
+	} {
+		out <- prometheus.MustNewConstMetric(desc(c.name, c.help), prometheus.CounterValue, float64(c.value))
 	}
 	if s := st.Server; s != nil {
 		out <- prometheus.MustNewConstMetric(desc("front_end_connected", "1 while a front end is connected."),

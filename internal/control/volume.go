@@ -22,8 +22,8 @@ type Volume interface {
 
 	Resize(ctx context.Context, size int64, force bool) (Resized, error)
 
-	// Check verifies everything the volume consists of. Damage found is an *Error with
-	// CodeCorrupt, which names the place.
+	// Check verifies everything the volume consists of. Damage is in the report; an error means
+	// that the check could not be done.
 	Check(ctx context.Context, p Progress) (Report, error)
 
 	// Export hands the content of a checkpoint, or of now when at is empty, to the sink.
@@ -90,14 +90,17 @@ type Resized struct {
 	After  int64 `json:"after_bytes"`
 }
 
-// Report is what a check went through without finding damage.
+// Report is what a check went through and what it found.
 type Report struct {
-	Bytes       int64 `json:"verified_bytes"`
-	Pages       int64 `json:"map_pages"`
-	Records     int64 `json:"journal_records"`
-	Blocks      int64 `json:"mapped_blocks"`
-	Points      int   `json:"checkpoints"`
-	DataChecked bool  `json:"data_checked"` // the payloads' own checksums were verified too
+	Pages   int64 `json:"map_pages"`
+	Records int64 `json:"death_records"`
+	Blocks  int64 `json:"mapped_blocks"`
+	Slots   int64 `json:"used_slots"`
+	Unused  int64 `json:"unused_map_pages"`
+	Data    bool  `json:"data_checked"` // the payloads' own checksums were verified too
+
+	// Faults are the places of the damage and what is wrong there; none in a sound volume.
+	Faults []string `json:"faults"`
 }
 
 // Status is the state of a volume.
@@ -106,10 +109,8 @@ type Status struct {
 	Path       string    `json:"path"`
 	Data       string    `json:"data"`
 	Base       string    `json:"base,omitempty"`
-	BaseFormat string    `json:"base_format,omitempty"`
 	Created    time.Time `json:"created"`
 	Size       int64     `json:"size_bytes"`
-	ReadOnly   bool      `json:"read_only"`
 	Checksums  bool      `json:"checksums"`
 	Generation uint64    `json:"generation"`
 	Epoch      uint32    `json:"epoch"`
@@ -118,15 +119,17 @@ type Status struct {
 
 	Space   Space   `json:"space"`
 	Journal Journal `json:"journal"`
+	Work    Work    `json:"work"`
 
-	Points       int `json:"checkpoints"`
-	Unretired    int `json:"unretired"`
-	MaxUnretired int `json:"max_unretired"`
+	Points    int `json:"checkpoints"`
+	Unretired int `json:"unretired"`
 
-	// Background says what the store does on its own at the moment, one entry per task.
-	Background []string `json:"background,omitempty"`
-	// Poisoned is why the volume refuses everything until it is reopened.
-	Poisoned string `json:"poisoned,omitempty"`
+	// Background is what the store does on its own at the moment: idle, snapshot, sweep, trim or
+	// space.
+	Background string `json:"background"`
+	// Error is why the volume takes no writes until it is reopened, or what failed last in the
+	// background.
+	Error string `json:"error,omitempty"`
 
 	// Server is nil for a volume that nobody serves.
 	Server *Serving `json:"server,omitempty"`
@@ -134,14 +137,26 @@ type Status struct {
 
 // Space says where a volume's bytes are.
 type Space struct {
-	Mapped    int64 `json:"mapped_bytes"`   // live data
-	Retained  int64 `json:"retained_bytes"` // held by checkpoints only
-	Free      int64 `json:"free_bytes"`     // inside the data area, ready for reuse
-	Slack     int64 `json:"slack_bytes"`    // how much of Free the store keeps
-	Data      int64 `json:"data_bytes"`     // the data area as a whole
-	Metadata  int64 `json:"metadata_bytes"` // journal, map, superblock
-	Resident  int64 `json:"resident_bytes"` // map memory of the serving process
-	Allocated int64 `json:"allocated_bytes"`
+	Used      int64 `json:"used_bytes"`    // live data and what checkpoints retain
+	Limbo     int64 `json:"limbo_bytes"`   // given up, not free yet
+	Free      int64 `json:"free_bytes"`    // in the data area, ready for reuse
+	Punched   int64 `json:"punched_bytes"` // of Free, given back to the file system
+	Slack     int64 `json:"slack_bytes"`   // what may be neither live nor retained
+	Data      int64 `json:"data_bytes"`    // length of the data area
+	Map       int64 `json:"map_bytes"`     // length of the map file
+	MapMemory int64 `json:"map_memory_bytes"`
+	Memory    int64 `json:"memory_bytes"`    // of map, counts and checksums
+	Allocated int64 `json:"allocated_bytes"` // that the files take on the host
+}
+
+// Work is what a store has done since it was opened.
+type Work struct {
+	Flushes   uint64 `json:"flushes"`
+	Snapshots uint64 `json:"snapshots"`
+	Bounced   uint64 `json:"bounced"`  // requests whose data was copied
+	Remerged  uint64 `json:"remerged"` // partial writes done again
+	Punched   uint64 `json:"punched_bytes"`
+	BadSums   uint64 `json:"bad_checksums"`
 }
 
 // Journal says how full the journal is.
@@ -158,6 +173,7 @@ type Serving struct {
 	Socket    string    `json:"socket,omitempty"`
 	Queues    int       `json:"queues"`
 	Engine    string    `json:"engine"`
+	ReadOnly  bool      `json:"read_only"`
 	Connected bool      `json:"connected"` // a front end is connected
 	Sessions  uint64    `json:"sessions"`  // front ends so far
 }

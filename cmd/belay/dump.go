@@ -1,0 +1,27 @@
+package main
+
+import (
+	"bufio"
+
+	"github.com/spf13/cobra"
+)
+
+func dumpVerb(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "dump VOLUME",
+		Short: "Print a volume's metadata",
+		Long: `Print what a volume's metadata says, as text: superblock, journal, checkpoints, map. It is
+meant for people who look for a fault, and goes on behind damage where it can.`,
+		Example:           `  belay dump /var/lib/belay/web | less`,
+		Args:              operands("VOLUME"),
+		ValidArgsFunction: volumeArgs,
+		RunE: run(a, func(_ *cobra.Command, args []string) error {
+			w := bufio.NewWriterSize(a.stdout, 1<<16)
+			err := a.stores.Dump(args[0], w)
+			if flushed := w.Flush(); err == nil {
+				err = flushed
+			}
+			return about(args[0], err)
+		}),
+	}
+}

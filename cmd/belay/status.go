@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/belay-vm/belay/internal/control"
+	"github.com/spf13/cobra"
+)
+
+func statusVerb(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status VOLUME",
+		Short: "Show the state of a volume",
+		Long: `Show what a volume is, who serves it, where its space is, and what it works on in the
+background.`,
+		Example: `  belay status /var/lib/belay/web
+  belay status /var/lib/belay/web --json`,
+		Args:              operands("VOLUME"),
+		ValidArgsFunction: volumeArgs,
+		RunE: run(a, func(cmd *cobra.Command, args []string) error {
+			return a.with(args[0], toRead, func(v control.Volume) error {
+				st, err := v.Status(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return a.print(st, func(w io.Writer) { printStatus(w, st) })
+			})
+		}),
+	}
+}
+
+func printStatus(w io.Writer, st control.Status) {
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	row("volume", "%s", st.Path)
+	row("uuid", "%s", st.UUID)
+	row("created", "%s", clock(st.Created))
+	row("disk", "%s%s", amount(st.Size), notes(note(st.Checksums, "data checksums")))
+	if st.Base != "" {
+		row("base", "%s", st.Base)
+	}
+	row("served", "%s", servedBy(st.Server))
+	if st.Error != "" {
+		row("error", "%s", st.Error)
+	}
+	row("checkpoints", "%d%s", st.Points, notes(note(st.Unretired > 0, fmt.Sprintf("%d not retired", st.Unretired))))
+	row("position", "line %d, epoch %d, generation %d", st.Line, st.Epoch, st.Generation)
+	row("data", "%s, live and retained, in %s", amount(st.Space.Used), st.Data)
+	row("data area", "%s: %s free, %s given up and not free yet", amount(st.Space.Data),
+		amount(st.Space.Free), amount(st.Space.Limbo))
+	row("on the host", "%s", amount(st.Space.Allocated))
+	row("in memory", "%s, %s of it the block map", amount(st.Space.Memory), amount(st.Space.MapMemory))
+	row("journal", "%s of %s used", amount(st.Journal.Used), amount(st.Journal.Size))
+	row("background", "%s", st.Background)
+}
+
+func servedBy(s *control.Serving) string {
+	if s == nil {
+		return "no"
+	}
+	front := "no front end"
+	if s.Connected {
+		front = "front end connected"
+	}
+	socket := ""
+	if s.Socket != "" {
+		socket = " on " + s.Socket
+	}
+	return fmt.Sprintf("by process %d%s since %s, %d queues%s, %s (%s)",
+		s.PID, socket, clock(s.Since), s.Queues, note(s.ReadOnly, ", read-only"), front, s.Engine)
+}
+
+// note returns the text where it applies and nothing otherwise.
+func note(applies bool, text string) string {
+	if applies {
+		return text
+	}
+	return ""
+}
+
+// notes puts those that are not empty in brackets.
+func notes(all ...string) string {
+	var some []string
+	for _, n := range all {
+		if n != "" {
+			some = append(some, n)
+		}
+	}
+	if some == nil {
+		return ""
+	}
+	return " (" + strings.Join(some, ", ") + ")"
+}
