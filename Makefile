@@ -17,6 +17,8 @@ QEMUDIR    ?= /usr/share/qemu/vhost-user
 
 # -s and -w are left out on purpose: probes find their places by the symbol table.
 LDFLAGS := $(if $(VERSION),-X main.release=$(VERSION))
+# A checkout of another user's is one that git will not speak about, and go would stop at that.
+VCS     := $(shell git status --porcelain >/dev/null 2>&1 || echo -buildvcs=false)
 BELAY   := $(CURDIR)/$(BIN)/belay
 CRASH   := $(BIN)/crashtest --belay $(BIN)/belay
 
@@ -47,7 +49,7 @@ setup:
 
 .PHONY: build
 build:
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/... ./tools/...
+	$(GO) build $(VCS) -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/... ./tools/...
 
 .PHONY: test
 test: setup
