@@ -25,7 +25,10 @@ type fileStore struct {
 	mu     sync.Mutex
 	ops    []bio.Op // in the order in which they were done, if journal is set
 	record bool
-	gate   chan struct{} // if not nil, flushes, discards and zeroings wait until it is closed
+
+	// If gate is not nil, flushes, discards and zeroings wait until it is closed, and each tells
+	// arrived before.
+	gate, arrived chan struct{}
 }
 
 // newFileStore makes a disk in a memfd (tmpfs) or in a file of the test's directory.
@@ -42,6 +45,11 @@ func newFileStore(t testing.TB, size int64, inMemory bool) *fileStore {
 	s := &fileStore{fd: fd}
 	s.resize(t, size)
 	return s
+}
+
+// block makes what is slow wait for the gate.
+func (s *fileStore) block() {
+	s.gate, s.arrived = make(chan struct{}), make(chan struct{}, 1)
 }
 
 func (s *fileStore) resize(t testing.TB, size int64) {
@@ -171,6 +179,7 @@ func (m *move) advance(n int64) {
 func (l *fileLane) runSlow() {
 	for r := range l.slow {
 		if l.store.gate != nil {
+			l.store.arrived <- struct{}{}
 			<-l.store.gate
 		}
 		const punch = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE

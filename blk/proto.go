@@ -80,18 +80,18 @@ func (c *config) encode() (p [configSize]byte) {
 	p[24] = c.physicalExp
 	le.PutUint16(p[26:], c.minIO)
 	le.PutUint32(p[28:], c.optIO)
-	p[writebackOffset] = flag(c.writeback)
+	p[writebackOffset] = byteOf(c.writeback)
 	le.PutUint16(p[34:], c.queues)
 	le.PutUint32(p[36:], c.discardSectors)
 	le.PutUint32(p[40:], c.discardRanges)
 	le.PutUint32(p[44:], c.discardAlignment)
 	le.PutUint32(p[48:], c.zeroesSectors)
 	le.PutUint32(p[52:], c.zeroesRanges)
-	p[56] = flag(c.zeroesMayUnmap)
+	p[56] = byteOf(c.zeroesMayUnmap)
 	return p
 }
 
-func flag(b bool) byte {
+func byteOf(b bool) byte {
 	if b {
 		return 1
 	}

@@ -58,7 +58,8 @@ func TestCutsChangeNothing(t *testing.T) {
 
 		asks := whole.parse(&testLimits)
 		if cut.parse(&testLimits) != asks || cut.status != whole.status || cut.kind != whole.kind {
-			t.Fatalf("cut: status %d, kind %v; whole: status %d, kind %v", cut.status, cut.kind, whole.status, whole.kind)
+			t.Fatalf("cut: status %d of %v; whole: status %d of %v",
+				cut.status, cut.kind, whole.status, whole.kind)
 		}
 		if !asks {
 			return

@@ -31,12 +31,17 @@ func ranges(kind uint32, fields ...uint64) []byte {
 	return p
 }
 
+// writeOf is a write of n zero bytes.
+func writeOf(sector uint64, n int) []byte { return join(header(typeOut, sector), make([]byte, n)) }
+
 func join(ps ...[]byte) []byte { return bytes.Join(ps, nil) }
 
 const (
 	sectors   = diskSize / 512
 	untouched = 0xee // what the writable part holds before
 	someLimit = 4096 // sectors per range, in these tests
+
+	fine, ioErr, unsupp = StatusOK, StatusIOError, StatusUnsupported
 )
 
 // rules are what the specification, or this package where it is silent, says about requests that
@@ -49,68 +54,68 @@ var rules = []struct {
 	readOnly Status
 	written  uint32 // of the writable disk
 }{
-	{"read", header(typeIn, 0), 513, StatusOK, StatusOK, 513},
-	{"read of the last sector", header(typeIn, sectors-1), 513, StatusOK, StatusOK, 513},
-	{"read behind the end", header(typeIn, sectors), 513, StatusIOError, StatusIOError, 1},
-	{"read across the end", header(typeIn, sectors-1), 1025, StatusIOError, StatusIOError, 1},
-	{"read of nothing", header(typeIn, 0), 1, StatusOK, StatusOK, 1},
-	{"read of nothing at the end", header(typeIn, sectors), 1, StatusOK, StatusOK, 1},
-	{"read of nothing behind the end", header(typeIn, sectors+1), 1, StatusIOError, StatusIOError, 1},
-	{"read of half a sector", header(typeIn, 0), 257, StatusIOError, StatusIOError, 1},
-	{"read of a sector and a byte", header(typeIn, 0), 514, StatusIOError, StatusIOError, 1},
-	{"read at the highest sector", header(typeIn, math.MaxUint64), 513, StatusIOError, StatusIOError, 1},
-	{"read where bytes overflow", header(typeIn, 1<<55), 513, StatusIOError, StatusIOError, 1},
-	{"read with readable data", join(header(typeIn, 0), make([]byte, 100)), 513, StatusOK, StatusOK, 513},
+	{"read", header(typeIn, 0), 513, fine, fine, 513},
+	{"read of the last sector", header(typeIn, sectors-1), 513, fine, fine, 513},
+	{"read behind the end", header(typeIn, sectors), 513, ioErr, ioErr, 1},
+	{"read across the end", header(typeIn, sectors-1), 1025, ioErr, ioErr, 1},
+	{"read of nothing", header(typeIn, 0), 1, fine, fine, 1},
+	{"read of nothing at the end", header(typeIn, sectors), 1, fine, fine, 1},
+	{"read of nothing behind the end", header(typeIn, sectors+1), 1, ioErr, ioErr, 1},
+	{"read of half a sector", header(typeIn, 0), 257, ioErr, ioErr, 1},
+	{"read of a sector and a byte", header(typeIn, 0), 514, ioErr, ioErr, 1},
+	{"read at the highest sector", header(typeIn, math.MaxUint64), 513, ioErr, ioErr, 1},
+	{"read where bytes overflow", header(typeIn, 1<<55), 513, ioErr, ioErr, 1},
+	{"read with readable data", join(header(typeIn, 0), make([]byte, 100)), 513, fine, fine, 513},
 
-	{"write", join(header(typeOut, 9), make([]byte, 512)), 1, StatusOK, StatusIOError, 1},
-	{"write of the last sector", join(header(typeOut, sectors-1), make([]byte, 512)), 1, StatusOK, StatusIOError, 1},
-	{"write behind the end", join(header(typeOut, sectors), make([]byte, 512)), 1, StatusIOError, StatusIOError, 1},
-	{"write across the end", join(header(typeOut, sectors-1), make([]byte, 1024)), 1, StatusIOError, StatusIOError, 1},
-	{"write of nothing", header(typeOut, 0), 1, StatusOK, StatusIOError, 1},
-	{"write of one byte", join(header(typeOut, 0), make([]byte, 1)), 1, StatusIOError, StatusIOError, 1},
-	{"write of 511 bytes", join(header(typeOut, 0), make([]byte, 511)), 1, StatusIOError, StatusIOError, 1},
-	{"write with room for more than a status", join(header(typeOut, 9), make([]byte, 512)), 9, StatusOK, StatusIOError, 1},
+	{"write", writeOf(9, 512), 1, fine, ioErr, 1},
+	{"write of the last sector", writeOf(sectors-1, 512), 1, fine, ioErr, 1},
+	{"write behind the end", writeOf(sectors, 512), 1, ioErr, ioErr, 1},
+	{"write across the end", writeOf(sectors-1, 1024), 1, ioErr, ioErr, 1},
+	{"write of nothing", header(typeOut, 0), 1, fine, ioErr, 1},
+	{"write of one byte", writeOf(0, 1), 1, ioErr, ioErr, 1},
+	{"write of 511 bytes", writeOf(0, 511), 1, ioErr, ioErr, 1},
+	{"write with room for more than a status", writeOf(9, 512), 9, fine, ioErr, 1},
 
-	{"flush", header(typeFlush, 0), 1, StatusOK, StatusOK, 1},
-	{"flush with a sector", header(typeFlush, 1<<40), 1, StatusOK, StatusOK, 1},
-	{"flush with data", join(header(typeFlush, 0), make([]byte, 7)), 30, StatusOK, StatusOK, 1},
+	{"flush", header(typeFlush, 0), 1, fine, fine, 1},
+	{"flush with a sector", header(typeFlush, 1<<40), 1, fine, fine, 1},
+	{"flush with data", join(header(typeFlush, 0), make([]byte, 7)), 30, fine, fine, 1},
 
-	{"serial", header(typeGetID, 0), 21, StatusOK, StatusOK, 21},
-	{"serial with little room", header(typeGetID, 0), 6, StatusOK, StatusOK, 6},
-	{"serial with no room", header(typeGetID, 0), 1, StatusOK, StatusOK, 1},
-	{"serial with much room", header(typeGetID, 0), 101, StatusOK, StatusOK, 21},
+	{"serial", header(typeGetID, 0), 21, fine, fine, 21},
+	{"serial with little room", header(typeGetID, 0), 6, fine, fine, 6},
+	{"serial with no room", header(typeGetID, 0), 1, fine, fine, 1},
+	{"serial with much room", header(typeGetID, 0), 101, fine, fine, 21},
 
-	{"discard", ranges(typeDiscard, 8, 8, 0), 1, StatusOK, StatusIOError, 1},
-	{"discard of two ranges", ranges(typeDiscard, 8, 8, 0, 100, 3, 0), 1, StatusOK, StatusIOError, 1},
-	{"discard of nothing", ranges(typeDiscard, 8, 0, 0), 1, StatusOK, StatusIOError, 1},
-	{"discard without a range", header(typeDiscard, 0), 1, StatusIOError, StatusIOError, 1},
-	{"discard with half a range", ranges(typeDiscard, 8, 8, 0)[:24], 1, StatusIOError, StatusIOError, 1},
-	{"discard with a range and a half", join(ranges(typeDiscard, 8, 8, 0), make([]byte, 8)), 1, StatusIOError, StatusIOError, 1},
-	{"discard of the most ranges", join(header(typeDiscard, 0), make([]byte, 16*16)), 1, StatusOK, StatusIOError, 1},
-	{"discard of too many ranges", join(header(typeDiscard, 0), make([]byte, 17*16)), 1, StatusIOError, StatusIOError, 1},
-	{"discard of a long range", ranges(typeDiscard, 0, someLimit, 0), 1, StatusOK, StatusIOError, 1},
-	{"discard of too long a range", ranges(typeDiscard, 0, someLimit+1, 0), 1, StatusIOError, StatusIOError, 1},
-	{"discard across the end", ranges(typeDiscard, sectors-1, 2, 0), 1, StatusIOError, StatusIOError, 1},
-	{"discard with a bad second range", ranges(typeDiscard, 8, 8, 0, sectors, 1, 0), 1, StatusIOError, StatusIOError, 1},
-	{"discard with unmap", ranges(typeDiscard, 8, 8, 1), 1, StatusUnsupported, StatusUnsupported, 1},
-	{"discard with a reserved flag", ranges(typeDiscard, 8, 8, 1<<31), 1, StatusUnsupported, StatusUnsupported, 1},
-	{"discard with a flag in the second range", ranges(typeDiscard, 8, 8, 0, 8, 8, 2), 1, StatusUnsupported, StatusUnsupported, 1},
+	{"discard", ranges(typeDiscard, 8, 8, 0), 1, fine, ioErr, 1},
+	{"discard of two ranges", ranges(typeDiscard, 8, 8, 0, 100, 3, 0), 1, fine, ioErr, 1},
+	{"discard of nothing", ranges(typeDiscard, 8, 0, 0), 1, fine, ioErr, 1},
+	{"discard without a range", header(typeDiscard, 0), 1, ioErr, ioErr, 1},
+	{"discard with half a range", ranges(typeDiscard, 8, 8, 0)[:24], 1, ioErr, ioErr, 1},
+	{"discard with a range and a half", join(ranges(typeDiscard, 8, 8, 0), make([]byte, 8)), 1, ioErr, ioErr, 1},
+	{"discard of the most ranges", join(header(typeDiscard, 0), make([]byte, 16*16)), 1, fine, ioErr, 1},
+	{"discard of too many ranges", join(header(typeDiscard, 0), make([]byte, 17*16)), 1, ioErr, ioErr, 1},
+	{"discard of a long range", ranges(typeDiscard, 0, someLimit, 0), 1, fine, ioErr, 1},
+	{"discard of too long a range", ranges(typeDiscard, 0, someLimit+1, 0), 1, ioErr, ioErr, 1},
+	{"discard across the end", ranges(typeDiscard, sectors-1, 2, 0), 1, ioErr, ioErr, 1},
+	{"discard with a bad second range", ranges(typeDiscard, 8, 8, 0, sectors, 1, 0), 1, ioErr, ioErr, 1},
+	{"discard with unmap", ranges(typeDiscard, 8, 8, 1), 1, unsupp, unsupp, 1},
+	{"discard with a reserved flag", ranges(typeDiscard, 8, 8, 1<<31), 1, unsupp, unsupp, 1},
+	{"discard with a flag in the second range", ranges(typeDiscard, 8, 8, 0, 8, 8, 2), 1, unsupp, unsupp, 1},
 
-	{"write zeroes", ranges(typeWriteZeroes, 8, 8, 0), 1, StatusOK, StatusIOError, 1},
-	{"write zeroes and unmap", ranges(typeWriteZeroes, 8, 8, 1), 1, StatusOK, StatusIOError, 1},
-	{"write zeroes with a reserved flag", ranges(typeWriteZeroes, 8, 8, 2), 1, StatusUnsupported, StatusUnsupported, 1},
-	{"write zeroes across the end", ranges(typeWriteZeroes, sectors-1, 2, 1), 1, StatusIOError, StatusIOError, 1},
-	{"write zeroes where bytes overflow", ranges(typeWriteZeroes, math.MaxUint64, math.MaxUint32, 1), 1, StatusIOError, StatusIOError, 1},
+	{"write zeroes", ranges(typeWriteZeroes, 8, 8, 0), 1, fine, ioErr, 1},
+	{"write zeroes and unmap", ranges(typeWriteZeroes, 8, 8, 1), 1, fine, ioErr, 1},
+	{"write zeroes with a reserved flag", ranges(typeWriteZeroes, 8, 8, 2), 1, unsupp, unsupp, 1},
+	{"write zeroes across the end", ranges(typeWriteZeroes, sectors-1, 2, 1), 1, ioErr, ioErr, 1},
+	{"write zeroes, overflow", ranges(typeWriteZeroes, math.MaxUint64, math.MaxUint32, 1), 1, ioErr, ioErr, 1},
 
-	{"SCSI command", header(2, 0), 1, StatusUnsupported, StatusUnsupported, 1},
-	{"lifetime", header(10, 0), 1, StatusUnsupported, StatusUnsupported, 1},
-	{"secure erase", ranges(14, 8, 8, 0), 1, StatusUnsupported, StatusUnsupported, 1},
-	{"unknown type", header(math.MaxUint32, 0), 513, StatusUnsupported, StatusUnsupported, 1},
-	{"barrier bit of old", header(1<<31|typeOut, 0), 1, StatusUnsupported, StatusUnsupported, 1},
+	{"SCSI command", header(2, 0), 1, unsupp, unsupp, 1},
+	{"lifetime", header(10, 0), 1, unsupp, unsupp, 1},
+	{"secure erase", ranges(14, 8, 8, 0), 1, unsupp, unsupp, 1},
+	{"unknown type", header(math.MaxUint32, 0), 513, unsupp, unsupp, 1},
+	{"barrier bit of old", header(1<<31|typeOut, 0), 1, unsupp, unsupp, 1},
 
-	{"no header", nil, 1, StatusIOError, StatusIOError, 1},
-	{"half a header", header(typeIn, 0)[:8], 513, StatusIOError, StatusIOError, 1},
-	{"a byte too little of a header", header(typeFlush, 0)[:15], 1, StatusIOError, StatusIOError, 1},
+	{"no header", nil, 1, ioErr, ioErr, 1},
+	{"half a header", header(typeIn, 0)[:8], 513, ioErr, ioErr, 1},
+	{"a byte too little of a header", header(typeFlush, 0)[:15], 1, ioErr, ioErr, 1},
 }
 
 func TestRules(t *testing.T) {
@@ -222,7 +227,8 @@ func TestMemoryVanishes(t *testing.T) {
 			t.Fatalf("lost header: status %d, %d bytes", got, n)
 		}
 		n = send(t, s.Queue(0), []vhosttest.Seg{
-			{GPA: kept, Len: headerSize}, {GPA: kept + headerSize, Len: 512, Write: true}, {GPA: gone, Len: 1, Write: true}})
+			{GPA: kept, Len: headerSize}, {GPA: kept + headerSize, Len: 512, Write: true},
+			{GPA: gone, Len: 1, Write: true}})
 		if n != 0 {
 			t.Fatalf("lost status: %d bytes", n)
 		}
@@ -237,7 +243,8 @@ func TestMemoryVanishes(t *testing.T) {
 }
 
 func TestSerialIsPaddedAndCut(t *testing.T) {
-	s := serve(t, newFileStore(t, diskSize, true), Options{Engine: aio.Inline, Serial: "abcdef"}, vhosttest.Options{})
+	opts := Options{Engine: aio.Inline, Serial: "abcdef"}
+	s := serve(t, newFileStore(t, diskSize, true), opts, vhosttest.Options{})
 	for _, row := range []struct {
 		room int
 		want string

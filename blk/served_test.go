@@ -182,7 +182,8 @@ func TestEverySplit(t *testing.T) {
 
 // TestManySplits cuts them into pieces of equal length, each length that fits an indirect table.
 func TestManySplits(t *testing.T) {
-	s := serve(t, newFileStore(t, diskSize, true), Options{Engine: aio.Inline}, vhosttest.Options{Indirect: true})
+	store := newFileStore(t, diskSize, true)
+	s := serve(t, store, Options{Engine: aio.Inline}, vhosttest.Options{Indirect: true})
 	d := s.disk(t, 0, 1, 4096)
 	const n = 1024
 	for length := 5; length <= headerSize+n; length++ {

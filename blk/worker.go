@@ -93,11 +93,15 @@ func newLoop(dev *Device, stats *queueCounters) (*loop, error) {
 		return nil, errors.Join(err, engine.Close())
 	}
 	l := &loop{
-		dev:      dev,
-		engine:   engine,
-		lane:     lane,
-		stats:    stats,
-		limits:   limits{readOnly: dev.store.ReadOnly(), discardSectors: dev.opts.DiscardSectors, serial: dev.serial},
+		dev:    dev,
+		engine: engine,
+		lane:   lane,
+		stats:  stats,
+		limits: limits{
+			readOnly:       dev.store.ReadOnly(),
+			discardSectors: dev.opts.DiscardSectors,
+			serial:         dev.serial,
+		},
 		requests: make([]request, depth),
 		free:     make([]*request, depth),
 		done:     make([]*bio.Request, 0, depth),

@@ -50,7 +50,8 @@ func (r *Ring) Nop(tag uint64) bool {
 	return r.prepare(opNop, -1, nil, 0, 0, 0, tag)
 }
 
-func (r *Ring) prepare(op uint8, fd int, p unsafe.Pointer, n uint32, off uint64, flags uint32, tag uint64) bool {
+func (r *Ring) prepare(op uint8, fd int, p unsafe.Pointer, n uint32, off uint64, flags uint32,
+	tag uint64) bool {
 	e := r.next()
 	if e == nil {
 		return false

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -214,11 +213,11 @@ func TestWaitSurvivesSignals(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for range 50 {
+		for range 5000 {
 			if err := unix.Tgkill(pid, tid, unix.SIGURG); err != nil {
 				t.Error(err)
 			}
-			time.Sleep(100 * time.Microsecond)
+			runtime.Gosched()
 		}
 		signal(t, fd)
 	}()
