@@ -145,10 +145,9 @@ func areaOffset(p position, size uint64) int64 { return journalArea + int64(uint
 // recordReader reads records in order. It reads the file and not a mapping, so that a bad sector
 // is an error and not a signal.
 type recordReader struct {
-	f     File
-	hdr   *journalHeader
-	first position
-	at    journalStart // where the next record begins; incarnation of the one before
+	f   File
+	hdr *journalHeader
+	at  journalStart // where the next record begins; incarnation of the one before
 
 	buf  []byte // bytes of the file from byte base on
 	base int64
@@ -159,7 +158,7 @@ type recordReader struct {
 const readAhead = 64 << 10
 
 func newRecordReader(f File, hdr *journalHeader, from journalStart) *recordReader {
-	return &recordReader{f: f, hdr: hdr, first: from.pos, at: from, mem: make([]byte, readAhead)}
+	return &recordReader{f: f, hdr: hdr, at: from, mem: make([]byte, readAhead)}
 }
 
 func (r *recordReader) offset(p position) int64 {
@@ -194,9 +193,6 @@ func (r *recordReader) read() (h recordHeader, payload []byte, ok bool, err erro
 	at := r.at
 	at.pos = nextRecord(at.pos, size)
 	left := size - uint64(at.pos)%size
-	if uint64(at.pos-r.first)+recordHead > size {
-		return h, nil, false, nil // a whole lap: here the first record begins
-	}
 	p, err := r.bytes(at.pos, recordHead)
 	if err != nil {
 		return h, nil, false, err

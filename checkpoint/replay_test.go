@@ -327,3 +327,42 @@ func TestReplayReadError(t *testing.T) {
 		}
 	}
 }
+
+// A length that leads out of the area is damage like any other.
+func TestRecordLengthLeavesTheArea(t *testing.T) {
+	l := newLog(t, 1)
+	for l.j.used() < testArea*3/4 {
+		l.append()
+	}
+	l.snapshot()
+	for uint64(l.j.tail())%testArea < testArea-2*1500 {
+		l.append()
+	}
+	l.append()
+	k := l.cut(disktest.Kill)
+	k.d.Damage(journalName, func(p []byte) {
+		binary.LittleEndian.PutUint32(p[l.offsetOf(l.seq)+4:], maxRecord)
+	})
+	if _, err := k.tryReopen(); !errors.Is(err, ErrCorrupt) {
+		t.Fatal(err)
+	}
+}
+
+// The header's chain value is that of the records: a header of another history does not pass.
+func TestHeaderOfAnotherChain(t *testing.T) {
+	l := newLog(t, 1)
+	l.append()
+	k := l.cut(disktest.Kill)
+	k.reopen()
+	k.must(k.j.begin(k.d.BootID())) // now there are records before the incarnation's start
+	k = k.cut(disktest.Kill)
+	k.d.Damage(journalName, func(p []byte) {
+		for _, h := range [][]byte{p[:journalHeaderLen], p[journalHeaderGap:][:journalHeaderLen]} {
+			h[jhStartChain] ^= 1
+			sealHeader(h, magicJournal, saltJournal)
+		}
+	})
+	if _, err := k.tryReopen(); !errors.Is(err, ErrCorrupt) {
+		t.Fatal(err)
+	}
+}

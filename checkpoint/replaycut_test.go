@@ -180,3 +180,47 @@ func TestJournalEveryOperationFails(t *testing.T) {
 		}
 	}
 }
+
+// Both copies of the header name an incarnation before a record of it exists: whichever copy is
+// damaged, the journal does not end where the incarnation began.
+func TestEitherHeaderKnowsTheIncarnation(t *testing.T) {
+	for copy := range 2 {
+		l := newLog(t, 1)
+		for range 3 {
+			l.append()
+		}
+		k := l.cut(disktest.Kill)
+		k.d.Damage(journalName, func(p []byte) { p[copy*journalHeaderGap+jhIncarn] ^= 1 })
+		if got := k.reopen(); !slices.Equal(got, l.upTo(3)) {
+			t.Fatalf("copy %d: %v", copy, got)
+		}
+	}
+}
+
+// While one copy of the header may be on its way to the disk, the other is not written.
+func TestOneHeaderOnItsWay(t *testing.T) {
+	l := newLog(t, 1)
+	l.append()
+	l.flush() // the next proof has something to tell
+	l.append()
+	during := false
+	l.d.Hook(func(int) {
+		if during {
+			during = false
+			l.must(l.j.prove(l.j.tail()))
+		}
+	})
+	before := l.j.hdr.sequence
+	during = true
+	l.must(l.j.sync()) // began before the header that is written meanwhile
+	l.j.sawSuperblock(5)
+	if got := l.j.hdr.sequence; got != before+1 {
+		t.Fatalf("header %d, want %d: two of them are on their way", got, before+1)
+	}
+	l.must(l.j.sync())
+	l.append()
+	l.flush()
+	if got := l.j.hdr.sequence; got != before+2 {
+		t.Fatalf("header %d, want %d", got, before+2)
+	}
+}
