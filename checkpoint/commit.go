@@ -119,7 +119,7 @@ func (l *lane) judge() workList {
 			l.giveBack(w)
 			w.err = err
 			l.advance(w)
-		case !l.current(w):
+		case !l.current(w) || ready.touches(w):
 			l.giveBack(w)
 			w.end = w.off // the same window once more
 			l.s.stats.remerged.Add(1)

@@ -119,6 +119,18 @@ func (q *workList) takeAll() workList {
 	return all
 }
 
+// touches reports whether a work in the queue changes a block that w merged with its old content.
+func (q *workList) touches(w *work) bool {
+	hit := false
+	w.edges(func(e *edge) {
+		for r := q.first; r != nil; r = r.next {
+			first, last := r.touched()
+			hit = hit || first <= e.block && e.block < last
+		}
+	})
+	return hit
+}
+
 // appendVectors appends the pieces of src that hold n bytes from byte skip on.
 func appendVectors(dst, src []unix.Iovec, skip, n int64) []unix.Iovec {
 	for _, v := range src {
