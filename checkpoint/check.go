@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // CheckReport says what a check looked at and what is wrong. Faults are in the order found.
@@ -17,6 +18,9 @@ type CheckReport struct {
 	Faults  []string `json:"faults"`
 }
 
+// checkWait is how long check and dump wait for a killed server's last I/O.
+const checkWait = 3 * time.Second
+
 // maxFaults bounds a report.
 const maxFaults = 100
 
@@ -28,7 +32,7 @@ func Check(ctx context.Context, dir string, progress func(done, total int64)) (C
 }
 
 func checkOn(ctx context.Context, fs FS, progress func(done, total int64)) (CheckReport, error) {
-	s := newStore(fs, Options{ReadOnly: true})
+	s := newStore(fs, Options{ReadOnly: true, LockWait: checkWait})
 	defer func() { s.background.end(); _ = s.closeFiles() }()
 	c := newChecker(ctx, progress)
 	if f, err := fs.Open(superblockName, ReadOnly); err == nil {

@@ -10,7 +10,7 @@ import (
 // Dump prints a volume's metadata as text, for people and for comparing: superblock, catalog,
 // points, journal, and the map as it is after replay. Nobody may have the volume open.
 func Dump(dir string, out io.Writer) error {
-	s := newStore(Dir(dir), Options{ReadOnly: true})
+	s := newStore(Dir(dir), Options{ReadOnly: true, LockWait: checkWait})
 	defer func() { s.background.end(); _ = s.closeFiles() }()
 	w := bufio.NewWriter(out)
 	if err := s.openFiles(); err != nil {

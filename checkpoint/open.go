@@ -1,8 +1,10 @@
 package checkpoint
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -82,7 +84,7 @@ func (s *Store) openFiles() error {
 	if s.data, err = s.fs.Open(name, mode|Direct); err != nil {
 		return fmt.Errorf("data area: %w", err)
 	}
-	if err := s.data.Lock(); err != nil {
+	if err := s.lock(); err != nil {
 		return err
 	}
 	// Another server may have written it between the read above and the lock.
@@ -106,6 +108,17 @@ func (s *Store) openFiles() error {
 	}
 	s.base, err = openBase(s.fs, sb)
 	return err
+}
+
+// lock takes the volume's lock, waiting for it as long as the options say.
+func (s *Store) lock() error {
+	const pause = 20 * time.Millisecond
+	for end := time.Now().Add(s.opts.LockWait); ; time.Sleep(pause) {
+		err := s.data.Lock()
+		if !errors.Is(err, ErrLocked) || !time.Now().Before(end) {
+			return err
+		}
+	}
 }
 
 // notVolume says that a directory holds no volume, where that is what is wrong.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -16,6 +17,10 @@ type Options struct {
 	MaxUnretired int  // started points that may wait for their retire; 0 means 4
 	KeepHoles    bool // do not give discarded space back to the file system
 	Log          hclog.Logger
+
+	// LockWait is how long to wait for the volume's lock. A server that was killed holds it until
+	// its last I/O has ended.
+	LockWait time.Duration
 
 	tuning *tuning
 	manual bool // no background goroutines

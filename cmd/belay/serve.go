@@ -87,7 +87,8 @@ Prometheus metrics:
 	f.BoolVar(&o.takeover, "takeover", o.takeover,
 		"return to the last retired checkpoint first, and fence off whoever served before")
 	f.IntVar(&o.maxUnretired, "max-unretired", o.maxUnretired, "checkpoints that may be started and not retired")
-	f.StringVar(&o.serial, "serial", o.serial, "serial number that the guest sees, at most 20 bytes (default: of the volume)")
+	f.StringVar(&o.serial, "serial", o.serial,
+		"serial number that the guest sees, at most 20 characters (default: from the volume's uuid)")
 	f.BoolVar(&o.memorySlots, "memory-slots", o.memorySlots, "let the front end hand over memory in slots")
 	f.IntVar(&o.pollUs, "poll-us", o.pollUs, "microseconds to look for new requests before sleeping")
 	f.StringVar(&o.engine, "engine", o.engine, "what moves the data: auto, uring, inline or threads")
@@ -99,9 +100,8 @@ Prometheus metrics:
 
 // complete offers fixed words for a flag.
 func complete(cmd *cobra.Command, flag string, words ...string) {
-	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)); err != nil {
-		panic(err) // the flag was not declared: a fault of this program's source
-	}
+	fixed := cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
+	invariant(cmd.RegisterFlagCompletionFunc(flag, fixed))
 }
 
 // check refuses what no server can do, before anything is opened.
@@ -145,7 +145,7 @@ func (a *app) serve(ctx context.Context, dir string, o serveOptions) error {
 	}
 	log := a.logger(o.logLevel)
 	store, err := checkpoint.Open(dir, checkpoint.Options{ReadOnly: o.readOnly, Takeover: o.takeover,
-		MaxUnretired: o.maxUnretired, Log: log.Named("store")})
+		MaxUnretired: o.maxUnretired, LockWait: lockWait(dir), Log: log.Named("store")})
 	if err != nil {
 		return about(dir, told(err))
 	}

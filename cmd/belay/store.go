@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"path/filepath"
+	"time"
 
 	"github.com/belay-vm/belay/checkpoint"
 	"github.com/belay-vm/belay/internal/control"
@@ -18,11 +20,20 @@ func (disk) Create(dir string, o createOptions) error {
 }
 
 func (disk) Open(dir string, readOnly bool) (offline, error) {
-	s, err := checkpoint.Open(dir, checkpoint.Options{ReadOnly: readOnly})
+	s, err := checkpoint.Open(dir, checkpoint.Options{ReadOnly: readOnly, LockWait: lockWait(dir)})
 	if err != nil {
 		return nil, told(err)
 	}
 	return &volume{s, dir}, nil
+}
+
+// lockWait is how long to wait for a volume's lock: not at all while a server is alive, otherwise
+// as long as the last I/O of one that was killed may take.
+func lockWait(dir string) time.Duration {
+	if alive, err := control.Alive(filepath.Join(dir, control.SocketName)); err != nil || alive {
+		return 0
+	}
+	return 10 * time.Second
 }
 
 // volume is a store in the words of the control interface.
