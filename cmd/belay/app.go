@@ -84,6 +84,14 @@ func operands(names ...string) cobra.PositionalArgs {
 	}
 }
 
+// invariant stops the program over a fault in its own source, such as a flag that is completed
+// and not declared.
+func invariant(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
 // print writes an answer: as JSON where it was asked for, and in words otherwise.
 func (a *app) print(v any, words func(w io.Writer)) error {
 	if a.json {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 )
@@ -42,7 +43,7 @@ stay where it is; the disk has the image's size unless --size says more.`,
 	f.Var(&size, "size", "size of the disk, as 20G or 512M")
 	f.StringVar(&o.Base, "base", "", "image that the disk begins with")
 	f.StringVar(&o.BaseFormat, "base-format", "", "format of the base: raw or qcow2 (default: looked up in it)")
-	f.StringVar(&o.Data, "data", "", "block device or file for the data (default: a file in VOLUME)")
+	f.StringVar(&o.Data, "data", "", "block device for the data (default: a file in VOLUME)")
 	f.BoolVar(&o.Checksums, "checksums", false, "checksum the data too, not only the metadata")
 	f.IntVar(&o.Slack, "slack", 0, "percent of space kept free for redirected writes (default 30)")
 	f.Var(&journal, "journal-size", "size of the journal (default: chosen by the disk's size)")
@@ -59,6 +60,14 @@ func create(a *app, dir string, o createOptions) error {
 		return usagef("create: --base-format is raw or qcow2, not %q", o.BaseFormat)
 	case o.Slack < 0 || o.Slack > 1000:
 		return usagef("create: --slack is between 1 and 1000 percent")
+	}
+	if o.Data != "" {
+		// The volume must find its device from wherever it is opened.
+		path, err := filepath.Abs(o.Data)
+		if err != nil {
+			return about(dir, err)
+		}
+		o.Data = path
 	}
 	if err := a.stores.Create(dir, o); err != nil {
 		return about(dir, err)

@@ -2,7 +2,11 @@ package main
 
 import (
 	"bufio"
+	"context"
+	"errors"
+	"io"
 
+	"github.com/belay-vm/belay/internal/control"
 	"github.com/spf13/cobra"
 )
 
@@ -15,13 +19,25 @@ meant for people who look for a fault, and goes on behind damage where it can.`,
 		Example:           `  belay dump /var/lib/belay/web | less`,
 		Args:              operands("VOLUME"),
 		ValidArgsFunction: volumeArgs,
-		RunE: run(a, func(_ *cobra.Command, args []string) error {
+		RunE: run(a, func(cmd *cobra.Command, args []string) error {
 			w := bufio.NewWriterSize(a.stdout, 1<<16)
-			err := a.stores.Dump(args[0], w)
+			err := a.dump(cmd.Context(), args[0], w)
 			if flushed := w.Flush(); err == nil {
 				err = flushed
 			}
 			return about(args[0], err)
 		}),
 	}
+}
+
+func (a *app) dump(ctx context.Context, dir string, w io.Writer) error {
+	client, err := control.Dial(dir)
+	switch {
+	case errors.Is(err, control.ErrNotServed):
+		return a.stores.Dump(dir, w)
+	case err != nil:
+		return err
+	}
+	defer client.Close()
+	return client.Dump(ctx, w)
 }

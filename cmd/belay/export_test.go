@@ -52,13 +52,13 @@ func (f *fragile) Export(ctx context.Context, at string, to control.Sink) error 
 // What an export leaves when it ends in the middle, for every way in which it can: nothing.
 func TestExportEndsMidway(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
+	damaged := &control.Error{Code: control.CodeCorrupt, Message: "data: corrupt at byte 5"}
 	for name, tt := range map[string]struct {
 		midway func() error
 		line   string
 	}{
 		"interrupted": {func() error { cancel(); return ctx.Err() }, "belay: vol: context canceled\n"},
-		"damage": {func() error { return &control.Error{Code: control.CodeCorrupt, Message: "data: corrupt at byte 5"} },
-			"belay: vol: data: corrupt at byte 5\n"},
+		"damage":      {func() error { return damaged }, "belay: vol: data: corrupt at byte 5\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -50,12 +50,7 @@ checkpoint taken before.`,
 }
 
 func (a *app) importImage(ctx context.Context, file, dir, format string) error {
-	client, err := control.Dial(dir)
-	switch {
-	case err == nil:
-		_ = client.Close() // nothing was asked of it
-		return about(dir, &control.Error{Code: control.CodeInUse, Message: "volume is being served; stop that first"})
-	case !errors.Is(err, control.ErrNotServed):
+	if err := notServed(dir); err != nil {
 		return about(dir, err)
 	}
 	src, err := openSource(file, format)
@@ -196,7 +191,8 @@ func nextData(src *source, off int64) (start, end int64, err error) {
 
 // copyRange copies [from, to) in pieces; pieces that are all zeroes become holes. It returns
 // where it ended, which is to rounded up to a block.
-func copyRange(ctx context.Context, v offline, src *source, from, to int64, p control.Progress) (int64, error) {
+func copyRange(ctx context.Context, v offline, src *source, from, to int64,
+	p control.Progress) (int64, error) {
 	to = min(alignUp(to), v.Size())
 	buf := make([]byte, importPiece)
 	for from < to {

@@ -49,11 +49,7 @@ func (a *app) list(ctx context.Context, dir string) ([]listed, error) {
 		if st, err := os.Stat(path); err != nil || !st.IsDir() {
 			continue
 		}
-		var st control.Status
-		err := a.with(path, toRead, func(v control.Volume) (err error) {
-			st, err = v.Status(ctx)
-			return err
-		})
+		st, err := a.status(ctx, path)
 		switch {
 		case err == nil:
 			found = append(found, listed{Path: path, Status: &st})
@@ -66,6 +62,19 @@ func (a *app) list(ctx context.Context, dir string) ([]listed, error) {
 	return found, nil
 }
 
+// status asks one volume; its errors do not name it.
+func (a *app) status(ctx context.Context, path string) (control.Status, error) {
+	v, err := a.open(path, toRead)
+	if err != nil {
+		return control.Status{}, err
+	}
+	st, err := v.Status(ctx)
+	if closed := v.Close(); err == nil {
+		err = closed
+	}
+	return st, err
+}
+
 func printList(w io.Writer, found []listed) {
 	fmt.Fprintln(w, "VOLUME\tDISK\tDATA\tCHECKPOINTS\tSTATE")
 	for _, l := range found {
@@ -75,7 +84,8 @@ func printList(w io.Writer, found []listed) {
 			continue
 		}
 		st := l.Status
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", name, amount(st.Size), amount(st.Space.Used), st.Points, volumeState(st))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", name, amount(st.Size), amount(st.Space.Used),
+			st.Points, volumeState(st))
 	}
 }
 

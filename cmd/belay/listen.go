@@ -19,7 +19,8 @@ const socketPerm = 0o660
 type endpoint struct {
 	listener net.Listener
 	conn     *net.UnixConn
-	name     string // for people: the socket's path, or fd:N
+	name     string // for people: the socket's path as it was given, or fd:N
+	path     string // of the socket; empty where it has none that is known
 }
 
 // Close ends what serving has not ended already.
@@ -73,7 +74,7 @@ func chooseEndpoint(socketPath string, fd int) (endpointMaker, error) {
 
 func (p onPath) open() (endpoint, error) {
 	l, err := control.Listen(string(p), socketPerm)
-	return endpoint{listener: l, name: string(p)}, err
+	return endpoint{listener: l, name: string(p), path: absolute(string(p))}, err
 }
 
 // open takes the descriptor for what it is: a listening socket or a connected one.
@@ -111,7 +112,7 @@ func (h onFD) open() (endpoint, error) {
 		return endpoint{}, fmt.Errorf("%s: %w", name, err)
 	}
 	if path := l.Addr().String(); path != "" {
-		name = path
+		return endpoint{listener: l, name: path, path: path}, nil
 	}
 	return endpoint{listener: l, name: name}, nil
 }

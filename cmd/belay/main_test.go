@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -15,11 +16,14 @@ var update = flag.Bool("update", false, "rewrite the golden parts of testdata/sc
 // TestMain lets the scripts run this test binary as the program.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
+		"activate":    func() { helper(activate) },
 		"belay":       func() { os.Exit(belay()) },
 		backendVerb:   func() { os.Exit(belay()) },
 		"flip":        func() { helper(flip) },
 		"front-end":   func() { helper(frontEnd) },
 		"head-of":     func() { helper(headOf) },
+		"notified":    func() { helper(notified) },
+		"plug":        func() { helper(plug) },
 		"poke":        func() { helper(poke) },
 		"scrape":      func() { helper(scrape) },
 		"terminate":   func() { helper(terminate) },
@@ -38,6 +42,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TZ", "UTC")
+			e.Setenv("LONG", strings.Repeat("d", 120))
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {

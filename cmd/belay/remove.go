@@ -42,10 +42,7 @@ that are not the volume's.`,
 }
 
 func (a *app) remove(ctx context.Context, dir string, yes bool) error {
-	switch _, err := control.Dial(dir); {
-	case err == nil:
-		return about(dir, &control.Error{Code: control.CodeInUse, Message: "volume is being served; stop that first"})
-	case !errors.Is(err, control.ErrNotServed):
+	if err := notServed(dir); err != nil {
 		return about(dir, err)
 	}
 	what := "a volume that cannot be opened"

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/belay-vm/belay/internal/control"
-	"github.com/belay-vm/belay/vhostuser/vhosttest"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -63,8 +62,11 @@ func helper(program func(args []string) error) {
 const patience = time.Minute
 
 func await(what string, there func() bool) error {
-	for deadline := time.Now().Add(patience); !there(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	limit := time.After(patience)
+	for look := time.Tick(2 * time.Millisecond); !there(); {
+		select {
+		case <-look:
+		case <-limit:
 			return fmt.Errorf("%s did not come in %v", what, patience)
 		}
 	}
@@ -171,71 +173,4 @@ func terminate(args []string) error {
 		return err
 	}
 	return syscall.Kill(st.Server.PID, syscall.SIGTERM)
-}
-
-// front-end SOCKET OPERATION... is a guest that does one thing after the other:
-//
-//	write SECTOR TEXT, expect SECTOR TEXT, flush, discard SECTOR COUNT
-//	hold FILE     makes the file and goes on when it is gone
-//	size BYTES    demands this size of the disk
-func frontEnd(args []string) error {
-	f, err := vhosttest.Connect(args[0], vhosttest.Options{EventIdx: true, Indirect: true, Inflight: true})
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := f.Start(); err != nil {
-		return err
-	}
-	disk, err := vhosttest.NewDisk(f.Queue(0), 8, 1<<16)
-	if err != nil {
-		return err
-	}
-	for args = args[1:]; len(args) > 0; {
-		n, err := operate(f, disk, args)
-		if err != nil {
-			return fmt.Errorf("%s: %w", strings.Join(args[:n], " "), err)
-		}
-		args = args[n:]
-	}
-	return f.Stop()
-}
-
-// operate does the first operation and returns how many words it has.
-func operate(f *vhosttest.FrontEnd, disk *vhosttest.Disk, args []string) (int, error) {
-	var number uint64
-	if len(args) > 1 {
-		number, _ = strconv.ParseUint(args[1], 10, 64) // 0 for a file
-	}
-	switch sector := make([]byte, sectorSize); args[0] {
-	case "write":
-		copy(sector, args[2])
-		return 3, disk.Write(number, sector)
-	case "expect":
-		err := disk.Read(number, sector)
-		if err == nil && !bytes.HasPrefix(sector, []byte(args[2])) {
-			err = fmt.Errorf("found %.20q", sector)
-		}
-		return 3, err
-	case "discard":
-		count, err := strconv.ParseUint(args[2], 10, 32)
-		return 3, errors.Join(err, disk.Discard(number, uint32(count)))
-	case "flush":
-		return 1, disk.Flush()
-	case "size":
-		sectors, err := f.Capacity()
-		if err == nil && sectors*sectorSize != number {
-			err = fmt.Errorf("the disk has %d sectors", sectors)
-		}
-		return 2, err
-	case "hold":
-		if err := os.WriteFile(args[1], nil, 0o600); err != nil {
-			return 2, err
-		}
-		return 2, await("the end of "+args[1], func() bool {
-			_, err := os.Stat(args[1])
-			return err != nil
-		})
-	}
-	return 1, errors.New("no such operation")
 }

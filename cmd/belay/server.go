@@ -89,7 +89,8 @@ func (s *server) build() (err error) {
 	if err != nil {
 		return err
 	}
-	s.front = vhostuser.NewServer(s.device, s.log.Named("vhost"), vhostuser.Options{MemSlots: s.options.memorySlots})
+	s.front = vhostuser.NewServer(s.device, s.log.Named("vhost"),
+		vhostuser.Options{MemSlots: s.options.memorySlots})
 	return nil
 }
 
@@ -126,7 +127,7 @@ func (s *server) serving() control.Serving {
 	st := s.front.Stats()
 	return control.Serving{
 		PID: os.Getpid(), Version: programVersion().Version, Since: s.since,
-		Socket: s.where.name, Queues: s.options.queues, Engine: string(s.engine),
+		Socket: s.where.path, Queues: s.options.queues, Engine: string(s.engine),
 		ReadOnly: s.options.readOnly, Connected: s.gate == nil || s.gate.connected(),
 		Sessions: st.Sessions,
 	}
@@ -137,7 +138,8 @@ func (s *server) counters() []control.Counter {
 	st := s.front.Stats()
 	return []control.Counter{
 		{Name: "vhost_messages_total", Help: "Messages from front ends.", Value: float64(st.Messages)},
-		{Name: "vhost_messages_refused_total", Help: "Messages that could not be obeyed.", Value: float64(st.Refused)},
+		{Name: "vhost_messages_refused_total", Help: "Messages that could not be obeyed.",
+			Value: float64(st.Refused)},
 		{Name: "ring_starts_total", Help: "Rings started.", Value: float64(st.RingStarts)},
 		{Name: "ring_errors_total", Help: "Rings that broke.", Value: float64(st.RingErrors)},
 		{Name: "malformed_chains_total", Help: "Descriptor chains that were no requests.",

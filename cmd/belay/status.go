@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/belay-vm/belay/internal/control"
 	"github.com/spf13/cobra"
@@ -38,7 +37,7 @@ func printStatus(w io.Writer, st control.Status) {
 	row("volume", "%s", st.Path)
 	row("uuid", "%s", st.UUID)
 	row("created", "%s", clock(st.Created))
-	row("disk", "%s%s", amount(st.Size), notes(note(st.Checksums, "data checksums")))
+	row("disk", "%s%s", amount(st.Size), note(st.Checksums, " (data checksums)"))
 	if st.Base != "" {
 		row("base", "%s", st.Base)
 	}
@@ -46,7 +45,8 @@ func printStatus(w io.Writer, st control.Status) {
 	if st.Error != "" {
 		row("error", "%s", st.Error)
 	}
-	row("checkpoints", "%d%s", st.Points, notes(note(st.Unretired > 0, fmt.Sprintf("%d not retired", st.Unretired))))
+	waiting := fmt.Sprintf(" (%d not retired)", st.Unretired)
+	row("checkpoints", "%d%s", st.Points, note(st.Unretired > 0, waiting))
 	row("position", "line %d, epoch %d, generation %d", st.Line, st.Epoch, st.Generation)
 	row("data", "%s, live and retained, in %s", amount(st.Space.Used), st.Data)
 	row("data area", "%s: %s free, %s given up and not free yet", amount(st.Space.Data),
@@ -79,18 +79,4 @@ func note(applies bool, text string) string {
 		return text
 	}
 	return ""
-}
-
-// notes puts those that are not empty in brackets.
-func notes(all ...string) string {
-	var some []string
-	for _, n := range all {
-		if n != "" {
-			some = append(some, n)
-		}
-	}
-	if some == nil {
-		return ""
-	}
-	return " (" + strings.Join(some, ", ") + ")"
 }

@@ -25,12 +25,12 @@ func rolledBack(r checkpoint.RollbackResult) control.Rollback {
 
 func (v *volume) Status(context.Context) (control.Status, error) {
 	st := v.store.Status()
-	data := st.Data
+	dir, data := absolute(v.dir), st.Data
 	if data == "" {
-		data = filepath.Join(v.dir, "data")
+		data = filepath.Join(dir, "data")
 	}
 	return control.Status{
-		UUID: st.ID, Path: v.dir, Data: data, Base: st.Base, Created: st.Created, Size: st.Size,
+		UUID: st.ID, Path: dir, Data: data, Base: st.Base, Created: st.Created, Size: st.Size,
 		Checksums: st.Checksums, Generation: st.Generation, Epoch: st.Epoch,
 		Line: st.Line, Sequence: st.Sequence, Points: st.Points, Unretired: st.Unretired,
 		Background: st.Background, Error: st.Error,
@@ -56,6 +56,14 @@ func allocated(dir string) (sum int64) {
 		}
 	}
 	return sum
+}
+
+// absolute makes a path mean the same to whoever asks, wherever he is.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path // the working directory is gone
 }
 
 // serial is what a guest sees where nobody chose a serial number: the beginning of the volume's

@@ -58,6 +58,19 @@ func (a *app) open(dir string, readOnly bool) (control.Volume, error) {
 	return a.stores.Open(dir, readOnly)
 }
 
+// notServed refuses a verb that no volume can bear while it is served.
+func notServed(dir string) error {
+	client, err := control.Dial(dir)
+	switch {
+	case err == nil:
+		_ = client.Close() // nothing was asked of it
+		return &control.Error{Code: control.CodeInUse, Message: "volume is being served; stop that first"}
+	case errors.Is(err, control.ErrNotServed):
+		return nil
+	}
+	return err
+}
+
 // about says which volume or file an error is about.
 func about(what string, err error) error {
 	var usage *usageError
@@ -93,9 +106,7 @@ func completeCheckpoints(a *app, cmd *cobra.Command, flag string) {
 		})
 		return out, cobra.ShellCompDirectiveNoFileComp
 	}
-	if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
-		panic(err) // the flag was not declared: a fault of this program's source
-	}
+	invariant(cmd.RegisterFlagCompletionFunc(flag, complete))
 }
 
 // label is how a checkpoint is called on the command line: its name, or its number.

@@ -20,6 +20,8 @@ const (
 	maxAnswer   = 64 << 20 // bytes of an answer's JSON: 100,000 checkpoints with long names
 	jsonType    = "application/json"
 	linesType   = "application/jsonl"
+	textType    = "text/plain; charset=utf-8"
+	errorField  = "Belay-Error" // of a trailer
 	piecesType  = "application/vnd.belay.pieces"
 	metricsPath = "/metrics"
 )

@@ -129,6 +129,41 @@ func (c *Client) Export(ctx context.Context, at string, to Sink) error {
 	return err
 }
 
+func (c *Client) Dump(ctx context.Context, w io.Writer) error {
+	answer, err := c.request(ctx, "GET", "dump", nil)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	from := &watched{r: answer.Body}
+	_, err = io.Copy(w, from)
+	switch failed := answer.Trailer.Get(errorField); {
+	case ctx.Err() != nil:
+		return AsError(ctx.Err())
+	case from.err != nil:
+		return Wrap(CodeUnreachable, errCutOff)
+	case err != nil:
+		return AsError(err)
+	case failed != "":
+		return decodeError([]byte(failed))
+	}
+	return nil
+}
+
+// watched tells a failed read from a failed write behind it.
+type watched struct {
+	r   io.Reader
+	err error
+}
+
+func (c *watched) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if err != io.EOF {
+		c.err = err
+	}
+	return n, err
+}
+
 // ask sends one request and decodes its one answer.
 func ask[Out any](ctx context.Context, c *Client, method, path string, in any) (Out, error) {
 	var out Out
@@ -143,9 +178,17 @@ func ask[Out any](ctx context.Context, c *Client, method, path string, in any) (
 	return out, nil
 }
 
-// send sends one request and returns the body of its answer; a failure told by the server is
-// returned as the *Error it was there.
+// send sends one request and returns the body of its answer.
 func (c *Client) send(ctx context.Context, method, path string, in any) (io.ReadCloser, error) {
+	answer, err := c.request(ctx, method, path, in)
+	if err != nil {
+		return nil, err
+	}
+	return answer.Body, nil
+}
+
+// request sends one request; a failure told by the server is returned as the *Error it was there.
+func (c *Client) request(ctx context.Context, method, path string, in any) (*http.Response, error) {
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
@@ -177,13 +220,13 @@ func (c *Client) send(ctx context.Context, method, path string, in any) (io.Read
 		b, _ := io.ReadAll(io.LimitReader(answer.Body, maxBody)) // judged by its content
 		return nil, decodeErrorBody(b, answer.Status)
 	}
-	return answer.Body, nil
+	return answer, nil
 }
 
 func decodeErrorBody(b []byte, status string) error {
 	var body errorBody
 	if err := json.Unmarshal(b, &body); err != nil || body.Error == nil || body.Error.Message == "" {
-		return &Error{Code: CodeFailed, Message: fmt.Sprintf("control socket answered %s without saying why", status)}
+		return &Error{Code: CodeFailed, Message: "control socket answered " + status + " without saying why"}
 	}
 	return body.Error
 }

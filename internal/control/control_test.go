@@ -115,7 +115,8 @@ func TestErrorsCross(t *testing.T) {
 		}
 	}
 	f.fail = fmt.Errorf("disk: %w", io.ErrUnexpectedEOF)
-	if _, err := c.Start(ctx, ""); err == nil || err.Error() != "disk: unexpected EOF" || CodeOf(err) != CodeFailed {
+	_, err := c.Start(ctx, "")
+	if err == nil || err.Error() != "disk: unexpected EOF" || CodeOf(err) != CodeFailed {
 		t.Errorf("a foreign error arrived as %v", err)
 	}
 }
@@ -171,7 +172,8 @@ func TestCheckStreams(t *testing.T) {
 		t.Errorf("check: %+v, %v after %d reports of progress", r, err, seen)
 	}
 	f.broken = &Error{Code: CodeNoSpace, Message: "map at 4096: checksum"}
-	if _, err := c.Check(context.Background(), nil); CodeOf(err) != CodeNoSpace || err.Error() != "map at 4096: checksum" {
+	_, err = c.Check(context.Background(), nil)
+	if CodeOf(err) != CodeNoSpace || err.Error() != "map at 4096: checksum" {
 		t.Errorf("a failed check arrived as %v", err)
 	}
 }
@@ -209,10 +211,34 @@ func TestExportStreams(t *testing.T) {
 	}
 }
 
+func TestDumpStreams(t *testing.T) {
+	f := &fake{}
+	c := serve(t, f, prometheus.NewRegistry())
+	var out strings.Builder
+	if err := c.Dump(context.Background(), &out); err != nil || out.String() != "superblock\n" {
+		t.Errorf("dump: %q, %v", out.String(), err)
+	}
+	f.broken = &Error{Code: CodeCorrupt, Message: "map at 4096: checksum"}
+	err := c.Dump(context.Background(), io.Discard)
+	if CodeOf(err) != CodeCorrupt || err.Error() != "map at 4096: checksum" {
+		t.Errorf("damage in the middle of a dump arrived as %v", err)
+	}
+	f.fail = &Error{Code: CodePoisoned, Message: "stopped"}
+	if err := c.Dump(context.Background(), io.Discard); CodeOf(err) != CodePoisoned {
+		t.Errorf("a refused dump arrived as %v", err)
+	}
+	pipe, closed := io.Pipe()
+	_ = pipe.Close()
+	f.fail, f.broken = nil, nil
+	if err := c.Dump(context.Background(), closed); CodeOf(err) != CodeFailed {
+		t.Errorf("a dump into a closed pipe: %v", err)
+	}
+}
+
 func TestReadPiecesRefusesNonsense(t *testing.T) {
 	piece := func(kind, n uint32, off uint64) []byte {
-		b := []byte{0: byte(off), 7: byte(off >> 56), 8: byte(n), 10: byte(n >> 16), 11: byte(n >> 24), 12: byte(kind), 15: 0}
-		return b
+		return []byte{0: byte(off), 7: byte(off >> 56),
+			8: byte(n), 10: byte(n >> 16), 11: byte(n >> 24), 12: byte(kind), 15: 0}
 	}
 	begin := piece(pieceBegin, 0, 200)
 	for name, stream := range map[string][]byte{

@@ -20,13 +20,15 @@
 //	POST /v1/resize      {"size":n,"force":false}     Resized
 //	POST /v1/check                                    JSON lines, see below
 //	GET  /v1/export?at=CHECKPOINT                     pieces, see stream.go
+//	GET  /v1/dump                                     text, see below
 //	GET  /metrics                                     Prometheus text
 //
 // A failure is an HTTP error status with the body {"error":{"code":"...","message":"..."}}.
 // The code is for machines and never changes its meaning; the message is the line that a
 // person reads. A long operation answers 200 at once and streams JSON lines: any number of
 // {"progress":{"done":n,"total":n}}, then one {"result":...} or {"error":...}. A stream
-// without that last line was cut off and is a failure.
+// without that last line was cut off and is a failure. A dump that fails after its first line
+// says so in the trailer field Belay-Error, as JSON.
 //
 // # Words
 //

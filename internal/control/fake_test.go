@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"io"
 	"strconv"
 	"sync"
 	"time"
@@ -43,7 +44,8 @@ func (f *fake) put(name string, retired bool) (Point, error) {
 	if f.fail != nil {
 		return Point{}, f.fail
 	}
-	p := Point{ID: uint32(len(f.points) + 1), Name: name, Line: 1, Time: epochZero, Retired: retired, Keep: name != ""}
+	p := Point{ID: uint32(len(f.points) + 1), Name: name, Line: 1, Time: epochZero,
+		Retired: retired, Keep: name != ""}
 	f.points = append(f.points, p)
 	return p, nil
 }
@@ -126,6 +128,16 @@ func (f *fake) Export(ctx context.Context, at string, to Sink) error {
 		}
 	}
 	if err := f.wait(ctx); err != nil {
+		return err
+	}
+	return f.broken
+}
+
+func (f *fake) Dump(ctx context.Context, w io.Writer) error {
+	if f.fail != nil {
+		return f.fail
+	}
+	if _, err := io.WriteString(w, "superblock\n"); err != nil {
 		return err
 	}
 	return f.broken

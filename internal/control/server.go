@@ -84,6 +84,7 @@ func (s *Server) routes(metrics prometheus.Gatherer) http.Handler {
 	handle(s, mux, "POST", "resize", s.resize)
 	mux.HandleFunc("POST "+version+"check", s.check)
 	mux.HandleFunc("GET "+version+"export", s.export)
+	mux.HandleFunc("GET "+version+"dump", s.dump)
 	mux.Handle("GET "+metricsPath, promhttp.HandlerFor(metrics, promhttp.HandlerOpts{
 		ErrorHandling: promhttp.ContinueOnError,
 		ErrorLog:      s.log.StandardLogger(nil)}))

@@ -91,6 +91,35 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// dump prints the metadata. What fails behind the first byte is told in a trailer.
+func (s *Server) dump(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Trailer", errorField)
+	w.Header().Set("Content-Type", textType)
+	t := &begun{w: w}
+	err := s.vol.Dump(r.Context(), t)
+	switch {
+	case err == nil:
+	case !t.yes:
+		w.Header().Del("Trailer")
+		s.fail(w, r, err)
+	default:
+		s.log.Warn("dump failed", "error", err)
+		body, _ := json.Marshal(AsError(err)) // two strings always marshal
+		w.Header().Set(errorField, string(body))
+	}
+}
+
+// begun notes whether anything was written.
+type begun struct {
+	w   io.Writer
+	yes bool
+}
+
+func (b *begun) Write(p []byte) (int, error) {
+	b.yes = true
+	return b.w.Write(p)
+}
+
 // pieceWriter is the Sink that sends pieces.
 type pieceWriter struct {
 	w     http.ResponseWriter

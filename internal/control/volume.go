@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"io"
 	"time"
 )
 
@@ -28,6 +29,9 @@ type Volume interface {
 
 	// Export hands the content of a checkpoint, or of now when at is empty, to the sink.
 	Export(ctx context.Context, at string, to Sink) error
+
+	// Dump prints the metadata as text, for people who look for a fault.
+	Dump(ctx context.Context, w io.Writer) error
 
 	Close() error
 }
