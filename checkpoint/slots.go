@@ -112,6 +112,10 @@ func (s *slots) grow(total uint64) {
 	s.segs.grow(total)
 	s.use.free += total - s.use.total
 	s.use.total = total
+	if s.at < s.end { // the segment under way may have been cut off
+		segment := uint64(s.at) / segmentSlots * segmentSlots
+		s.end = slot(segment + s.segs.valid(segment, segmentSlots))
+	}
 }
 
 // usage returns how many slots are what.
