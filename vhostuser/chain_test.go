@@ -50,7 +50,8 @@ var badChains = []badChain{
 
 	{"table", []rawDesc{{dataAt, 1, next, 1}, {tablesAt, 32, indirect, 0}},
 		[]rawDesc{{dataAt, 1, next, 1}, {dataAt, 1, write, 0}}, nil},
-	{"table longer than its chain", []rawDesc{{tablesAt, 64, indirect, 0}}, []rawDesc{{dataAt, 1, 0, 0}}, nil},
+	{"table longer than its chain", []rawDesc{{tablesAt, 64, indirect, 0}},
+		[]rawDesc{{dataAt, 1, 0, 0}}, nil},
 	{"table of nothing", []rawDesc{{tablesAt, 0, indirect, 0}}, nil, ErrIndirectSize},
 	{"table of half a descriptor", []rawDesc{{tablesAt, 24, indirect, 0}}, nil, ErrIndirectSize},
 	{"table too long", []rawDesc{{tablesAt, 16 * (maxPieces + 1), indirect, 0}}, nil, ErrIndirectSize},
@@ -62,7 +63,8 @@ var badChains = []badChain{
 		[]rawDesc{{tablesAt, 16, indirect, 0}}, ErrIndirectNest},
 	{"loop in a table", []rawDesc{{tablesAt, 32, indirect, 0}},
 		[]rawDesc{{dataAt, 1, next, 1}, {dataAt, 1, next, 0}}, ErrChainLoop},
-	{"table next outside", []rawDesc{{tablesAt, 16, indirect, 0}}, []rawDesc{{dataAt, 1, next, 1}}, ErrChainNext},
+	{"table next outside", []rawDesc{{tablesAt, 16, indirect, 0}},
+		[]rawDesc{{dataAt, 1, next, 1}}, ErrChainNext},
 	{"table order", []rawDesc{{dataAt, 1, next | write, 1}, {tablesAt, 16, indirect, 0}},
 		[]rawDesc{{dataAt, 1, 0, 0}}, ErrChainOrder},
 }

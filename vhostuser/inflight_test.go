@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
 )
 
 // The deaths of a backend: how far it got with its last batch.
@@ -340,4 +341,73 @@ func TestInflightMemfd(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestInflightGarbage : whatever a region holds, before the start or while the ring runs, it
+// gives an error or chains inside guest memory.
+func TestInflightGarbage(t *testing.T) {
+	bothLayouts(t, func(t *testing.T, packed bool) {
+		rapid.Check(t, func(rt *rapid.T) {
+			fl := heapFlight(1, 8, packed)
+			r := newRig(t, rigOptions{packed: packed, size: 8, fl: fl})
+			for i := range 5 {
+				addNumbered(r, i%2 == 0, byte(i))
+				r.next(new(Chain))
+			}
+			spoil(rt, fl.piece(0))
+			serveAll(t, r.q)
+			put16(fl.piece(0), flightVersionOff, inflightVersion)
+			put16(fl.piece(0), flightNumOff, 8)
+			spoil(rt, fl.piece(0)[packedFreeOff:])
+			q, err := newQueue(r.drv.config(), r.mem, nil, fl)
+			if err != nil {
+				return
+			}
+			serveAll(t, q)
+			q.close()
+		})
+	})
+}
+
+// spoil writes small numbers, which pass for indices and lengths, all over a piece.
+func spoil(t *rapid.T, b []byte) {
+	for range rapid.IntRange(0, 12).Draw(t, "words") {
+		at := rapid.IntRange(0, len(b)/2-1).Draw(t, "word") * 2
+		put16(b, at, uint16(rapid.IntRange(0, 17).Draw(t, "value")))
+	}
+}
+
+// recorder notes the steps of publishing.
+type recorder struct {
+	layout
+	steps []string
+}
+
+func (l *recorder) note(step string) { l.steps = append(l.steps, step) }
+
+func (l *recorder) prepare(done []usedElem) error { l.note("prepare"); return l.layout.prepare(done) }
+func (l *recorder) fill(done []usedElem)          { l.note("fill"); l.layout.fill(done) }
+func (l *recorder) commit(done []usedElem)        { l.note("commit"); l.layout.commit(done) }
+func (l *recorder) settle(done []usedElem)        { l.note("settle"); l.layout.settle(done) }
+func (l *recorder) wantsCall(done []usedElem) bool {
+	l.note("wantsCall")
+	return l.layout.wantsCall(done)
+}
+
+// TestPublishOrder : each step once per batch, in the order that TestInflightDeath proves
+// recoverable.
+func TestPublishOrder(t *testing.T) {
+	r := newRig(t, rigOptions{size: 8})
+	l := &recorder{layout: r.q.layout}
+	r.q.layout = l
+	var chains [3]Chain
+	for i := range chains {
+		r.drv.add(false, seg{dataAt, 1, true})
+		r.next(&chains[i])
+		r.q.Complete(&chains[i], 1)
+	}
+	r.publish()
+	if want := []string{"prepare", "fill", "commit", "settle", "wantsCall"}; !slices.Equal(l.steps, want) {
+		t.Errorf("steps %q, want %q", l.steps, want)
+	}
 }

@@ -130,7 +130,9 @@ func (t *packedTrack) keep() {
 // recover finds the state that a dead backend left: the chains in flight, oldest first, and
 // where the next used descriptor goes. For a fresh piece it takes note of where, and returns
 // nil.
-func (t *packedTrack) recover(where spot, size int, flagsAt func(uint16) uint16) ([]resubmission, *spot, error) {
+func (t *packedTrack) recover(
+	where spot, size int, flagsAt func(uint16) uint16,
+) ([]resubmission, *spot, error) {
 	if t == nil {
 		return nil, nil, nil
 	}

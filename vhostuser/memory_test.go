@@ -64,7 +64,8 @@ func TestTableChange(t *testing.T) {
 	if other.holds(swapped.regions[0].m) || !other.holds(swapped.regions[1].m) {
 		t.Error("replacing the table maps an equal region again, or keeps an unequal one")
 	}
-	less, err := swapped.without(memRegion{guestAddr: 0, size: mib, userAddr: 1 << 40}) // offset 0, as QEMU sends
+	gone := memRegion{guestAddr: 0, size: mib, userAddr: 1 << 40} // offset 0, as QEMU sends it
+	less, err := swapped.without(gone)
 	must(t, err)
 	if less.len() != 1 || less.guest(5, 1) != nil {
 		t.Error("the region is still there")
@@ -148,7 +149,8 @@ func TestTableLimit(t *testing.T) {
 		must(t, err)
 		table = next
 	}
-	if _, err := table.with(memRegion{guestAddr: 1 << 40, size: 4096, userAddr: 1 << 40}, fd); !errors.Is(err, ErrLimit) {
+	more := memRegion{guestAddr: 1 << 40, size: 4096, userAddr: 1 << 40}
+	if _, err := table.with(more, fd); !errors.Is(err, ErrLimit) {
 		t.Errorf("region %d: %v", maxRegions+1, err)
 	}
 	if table.unsealed() != maxRegions {
@@ -177,7 +179,8 @@ func TestTranslateProperty(t *testing.T) {
 		at := uint64(0)
 		for range rapid.IntRange(0, 8).Draw(t, "regions") {
 			at += uint64(rapid.IntRange(0, 3).Draw(t, "gap"))
-			r := memRegion{guestAddr: at, size: uint64(rapid.IntRange(1, 4).Draw(t, "size")), userAddr: 1000 + 2*at}
+			size := uint64(rapid.IntRange(1, 4).Draw(t, "size"))
+			r := memRegion{guestAddr: at, size: size, userAddr: 1000 + 2*at}
 			table = table.plus(newRegion(r, heapMapping(r.size)))
 			at += r.size
 		}

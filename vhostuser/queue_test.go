@@ -31,7 +31,9 @@ func TestQueueRefuses(t *testing.T) {
 		{"packed ring misaligned", true, func(c *ringConfig) { c.descUser += 8 }, ErrAlignment},
 		{"driver area misaligned", true, func(c *ringConfig) { c.availUser += 2 }, ErrAlignment},
 		{"device area misaligned", true, func(c *ringConfig) { c.usedUser += 2 }, ErrAlignment},
-		{"packed ring outside", true, func(c *ringConfig) { c.descUser = userBase + regionSize - 16 }, ErrUnmapped},
+		{"packed ring outside", true, func(c *ringConfig) {
+			c.descUser = userBase + regionSize - 16
+		}, ErrUnmapped},
 	} {
 		mem := heapTable()
 		c := newDriver(mem, tt.packed, 8, true).config()
@@ -69,7 +71,9 @@ func TestRingBroken(t *testing.T) {
 		want   error
 	}{
 		{"avail.idx runs ahead", false, func(r *rig) { poke16(r.drv.(*splitDriver).avail, 2, 9) }, ErrRingIndex},
-		{"avail.idx runs back", false, func(r *rig) { poke16(r.drv.(*splitDriver).avail, 2, 0xffff) }, ErrRingIndex},
+		{"avail.idx runs back", false, func(r *rig) {
+			poke16(r.drv.(*splitDriver).avail, 2, 0xffff)
+		}, ErrRingIndex},
 		{"head outside", false, func(r *rig) { r.drv.(*splitDriver).offer(8) }, ErrRingIndex},
 		{"head twice", false, func(r *rig) {
 			head := r.drv.add(false, one)
@@ -77,9 +81,8 @@ func TestRingBroken(t *testing.T) {
 			r.drv.(*splitDriver).offer(head)
 		}, ErrRingTwice},
 		{"endless chain", true, func(r *rig) {
-			for i := range 8 {
+			for range 8 {
 				r.drv.(*packedDriver).addRaw([]seg{one}, flagNext)
-				_ = i
 			}
 		}, ErrChainLoop},
 		{"more than a lap in flight", true, func(r *rig) {
