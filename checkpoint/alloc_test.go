@@ -1,0 +1,111 @@
+package checkpoint
+
+import (
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/belay-vm/belay/internal/aio"
+	"github.com/belay-vm/belay/internal/bio"
+)
+
+// allocRig is a lane on a real file with a real engine.
+type allocRig struct {
+	s        *Store
+	eng      aio.Engine
+	lane     bio.Lane
+	requests []bio.Request
+	events   []aio.Completion
+	done     []*bio.Request
+}
+
+func newAllocRig(t *testing.T, kind aio.Kind, depth int) *allocRig {
+	t.Helper()
+	s := open(t, newVolume(t, CreateOptions{Size: 64 << 20}), Options{})
+	eng, err := aio.New(kind, depth)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lane, err := s.NewLane(depth, eng)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &allocRig{s: s, eng: eng, lane: lane, requests: make([]bio.Request, depth),
+		events: make([]aio.Completion, depth), done: make([]*bio.Request, 0, depth)}
+	eng.Watch(lane.WakeFD(), wakeTag)
+	mem := alignedBytes(depth * 8192)
+	for i := range r.requests {
+		p := mem[i*8192:][:8192]
+		r.requests[i] = bio.Request{Tag: uint32(i), Len: 8192,
+			Iov: []unix.Iovec{vectorOf(p[:4096]), vectorOf(p[4096:])}}
+	}
+	t.Cleanup(func() {
+		r.eng.Unwatch(wakeTag)
+		if _, err := r.eng.Wait(r.events, true); err != nil {
+			t.Error(err)
+		}
+		for _, end := range []func() error{lane.Close, eng.Close, s.Close} {
+			if err := end(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return r
+}
+
+const wakeTag = 1
+
+// batch runs one batch of requests to its end.
+func (r *allocRig) batch(t *testing.T, op bio.Op, at func(i int) int64) {
+	for i := range r.requests {
+		r.requests[i].Op, r.requests[i].Off = op, at(i)
+		r.lane.Submit(&r.requests[i])
+	}
+	r.lane.Dispatch()
+	for left := len(r.requests); left > 0; {
+		n, err := r.eng.Wait(r.events, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range r.events[:n] {
+			if e.Tag == wakeTag {
+				r.lane.Wake()
+				r.eng.Watch(r.lane.WakeFD(), wakeTag)
+				continue
+			}
+			r.lane.Complete(e.Tag, e.Res)
+		}
+		r.done = r.lane.Settle(r.done[:0])
+		for _, d := range r.done {
+			if d.Err != nil {
+				t.Fatal(d.Err)
+			}
+		}
+		left -= len(r.done)
+	}
+}
+
+// TestNoAllocation holds the hot path to no allocation for whole blocks, for writes that must be
+// merged and for reads.
+func TestNoAllocation(t *testing.T) {
+	runtime.LockOSThread() // an engine is used by the thread that made it
+	for _, kind := range []aio.Kind{aio.Uring, aio.Inline} {
+		r := newAllocRig(t, kind, 32)
+		for _, c := range []struct {
+			name string
+			op   bio.Op
+			skew int64
+		}{{"write", bio.Write, 0}, {"merge", bio.Write, 512}, {"read", bio.Read, 0}, {"odd read", bio.Read, 1536}} {
+			round := int64(0)
+			at := func(i int) int64 { return (int64(i)*37+round*11)%4000*8192 + c.skew }
+			for range 100 {
+				round++
+				r.batch(t, c.op, at)
+			}
+			if n := testing.AllocsPerRun(50, func() { round++; r.batch(t, c.op, at) }); n > 0 {
+				t.Errorf("%s, %s: %v allocations for a batch of 32", kind, c.name, n)
+			}
+		}
+	}
+}
