@@ -138,3 +138,16 @@ func TestMapDirtyLog(t *testing.T) {
 		}
 	}
 }
+
+// TestLogUsedElement : an element on another page of the used ring than its index.
+func TestLogUsedElement(t *testing.T) {
+	const usedPage = (ringsAt + 0x20000) / logPage
+	log := heapLog((guestBase + 2*regionSize) / logPage / 8)
+	r := newRig(t, rigOptions{size: 1024, log: log})
+	for range 600 {
+		passOne(r, seg{dataAt, 1, true})
+	}
+	dirtyPages(log)
+	passOne(r, seg{dataAt, 1, true})
+	wantDirty(t, log, usedPage, usedPage+1, dataAt/logPage)
+}

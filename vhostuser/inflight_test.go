@@ -411,3 +411,45 @@ func TestPublishOrder(t *testing.T) {
 		t.Errorf("steps %q, want %q", l.steps, want)
 	}
 }
+
+// TestInflightWholeLap : a batch that fills a packed ring ends where it began, one lap on.
+// Arm does not let the successor sleep over what is to be resubmitted.
+func TestInflightWholeLap(t *testing.T) {
+	for d := diesTaking; d < deaths; d++ {
+		o := rigOptions{packed: true, size: 4, fl: heapFlight(1, 4, true)}
+		r := newRig(t, o)
+		var chains [2]Chain
+		for i := range chains {
+			addNumbered(r, false, byte(i))
+			r.next(&chains[i])
+		}
+		r.q.Complete(&chains[0], 1)
+		r.q.Complete(&chains[1], 1)
+		r.q.publishUntil(d)
+		mem := r.mem.clone()
+		o.fl = o.fl.clone()
+		next := attach(t, mem, r.drv.at(mem), o)
+		wantArm(next, d < diesCommitted)
+		if d < diesCommitted {
+			finishNumbered(next, []byte{0, 1}, nil)
+		}
+		next.empty()
+		wantNoneInFlight(t, o.fl)
+	}
+}
+
+// TestInflightFarIndex : a used index further on than any batch is another ring's; the list
+// of the last batch says nothing about what is in flight.
+func TestInflightFarIndex(t *testing.T) {
+	fl := heapFlight(1, 8, false)
+	r := newRig(t, rigOptions{size: 8, fl: fl})
+	shuffleHistory(r, 3)
+	addNumbered(r, false, 1)
+	var c Chain
+	r.next(&c)
+	track := newSplitTrack(fl.piece(0), 8)
+	again, err := track.recover(r.q.layout.(*split).usedIdx+100, 8)
+	if err != nil || len(again) != 1 || again[0].id != c.Head {
+		t.Errorf("in flight: %v, %v; want chain %d", again, err, c.Head)
+	}
+}
