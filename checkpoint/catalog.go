@@ -34,7 +34,7 @@ type catalog struct {
 	points   []catalogPoint // ascending by id
 	branches []branch       // ascending by id
 	runs     []catalogRun   // in the order of their owners' lists
-	free     []pageRun      // of the map file, ascending
+	free     []pageExtent   // of the map file, ascending
 	mapPages uint64         // pages of the map file
 }
 
@@ -44,6 +44,9 @@ type catalogArray struct {
 	pages uint64 // leaf pages
 	roots []ref
 }
+
+// pageExtent is a run of n pages of the map file.
+type pageExtent struct{ page, n uint64 }
 
 // catalogPoint is a point as it lies on disk.
 type catalogPoint struct {
@@ -246,7 +249,7 @@ func (d *catalogReader) catalog() *catalog {
 	c.points = make([]catalogPoint, d.count("points", maxPoints, catalogPointHead))
 	c.branches = make([]branch, d.count("lines", maxBranches, catalogBranchLen))
 	c.runs = make([]catalogRun, d.count("runs", maxRuns, catalogRunLen))
-	c.free = make([]pageRun, d.count("free extents", maxFree, catalogFreeLen))
+	c.free = make([]pageExtent, d.count("free extents", maxFree, catalogFreeLen))
 	d.zero(8)
 	for _, roots := range [...][]ref{c.blocks.roots, c.refs.roots, c.sums.roots} {
 		for i := range roots {
@@ -263,7 +266,7 @@ func (d *catalogReader) catalog() *catalog {
 		c.runs[i] = d.run()
 	}
 	for i := range c.free {
-		c.free[i] = pageRun{d.u64(), d.u64()}
+		c.free[i] = pageExtent{d.u64(), d.u64()}
 	}
 	return c
 }

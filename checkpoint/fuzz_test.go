@@ -19,7 +19,8 @@ func fuzzSeeds(f *testing.F, names ...string) {
 func fuzzCodec(f *testing.F, name string) {
 	c := codecs()[name]
 	fuzzSeeds(f, name)
-	f.Fuzz(func(t *testing.T, p []byte) {
+	f.Fuzz(func(t *testing.T, in []byte) {
+		p := bytes.Clone(in)
 		if len(p) >= headerLen {
 			copy(p, c.bytes[:headerLen])
 			c.reseal(p)
@@ -39,7 +40,8 @@ func FuzzRecord(f *testing.F) {
 	for _, p := range sampleRecords() {
 		f.Add(p)
 	}
-	f.Fuzz(func(t *testing.T, p []byte) {
+	f.Fuzz(func(t *testing.T, in []byte) {
+		p := bytes.Clone(in)
 		if len(p) >= recordHead && len(p) <= maxRecord {
 			binary.LittleEndian.PutUint32(p[4:], uint32(len(p)))
 			binary.LittleEndian.PutUint64(p[8:], 4096)

@@ -60,7 +60,8 @@ func sampleCatalog() *catalog {
 		refs:   catalogArray{pages: 1, roots: []ref{at(4)}},
 		sums:   catalogArray{pages: 4, roots: []ref{at(5)}},
 		points: []catalogPoint{
-			{id: 2, line: 1, time: 1763640000000000001, size: 1 << 30, seq: 40, flags: pointRetired | pointKeep, name: "before"},
+			{id: 2, line: 1, time: 1763640000000000001, size: 1 << 30, seq: 40,
+				flags: pointRetired | pointKeep, name: "before"},
 			{id: 6, line: 2, time: 1763640000000000002, size: 1 << 29, seq: 98},
 		},
 		branches: []branch{{id: 1}, {id: 2, from: 1, at: 2}},
@@ -90,7 +91,9 @@ func sampleRecords() map[string][]byte {
 	start := startRecord{id: 7, flags: pointKeep, time: 1763640000000000003, name: "nightly"}
 	rollback := rollbackRecord{to: 2, left: 7, time: 1763640000000000004, line: 3}
 	sweep := sweepRecord{run: 3, count: 10}
-	places := []placement{{block: 5, slot: 1000, n: 2}, {block: 9, slot: slotZero, n: 100}, {block: 1, slot: 7, n: 1}}
+	places := []placement{
+		{block: 5, slot: 1000, n: 2}, {block: 9, slot: slotZero, n: 100}, {block: 1, slot: 7, n: 1},
+	}
 	sums := []uint32{0x01020304, 0x05060708, 0x090a0b0c}
 	records := map[recordKind][]byte{
 		recordWrite:    payload(writePayload(3, 3), func(p []byte) { encodeWrite(p, places, sums) }),
@@ -105,7 +108,9 @@ func sampleRecords() map[string][]byte {
 	}
 	named := map[string][]byte{}
 	for kind, p := range records {
-		h := recordHeader{length: uint32(len(p)), pos: 4096, seq: 100, incarnation: 2, kind: kind, line: 1, epoch: 7}
+		h := recordHeader{
+			length: uint32(len(p)), pos: 4096, seq: 100, incarnation: 2, kind: kind, line: 1, epoch: 7,
+		}
 		if kind == recordProven || kind == recordPad {
 			h.seq, h.line, h.epoch = 0, 0, 0
 		}

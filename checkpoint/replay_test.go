@@ -37,6 +37,9 @@ func TestRecovery(t *testing.T) {
 		}
 	}
 	flip := func(off int) func(p []byte) { return func(p []byte) { p[off] ^= 0x10 } }
+	tail := func(edit func(p []byte)) func(*log, []byte) {
+		return func(_ *log, p []byte) { edit(p[journalTailWord:][:8]) }
+	}
 	record := func(s sequence, off int) func(*log, []byte) {
 		return func(l *log, p []byte) { p[l.offsetOf(s)+off] ^= 1 }
 	}
@@ -53,16 +56,16 @@ func TestRecovery(t *testing.T) {
 		{"killed; last record damaged", sameBoot, record(10, 50), 0, ErrCorrupt},
 		{"killed; first record damaged", sameBoot, record(1, 0), 0, ErrCorrupt},
 		{"killed; length of a record damaged", sameBoot, record(7, 4), 0, ErrCorrupt},
-		{"killed; tail word damaged", sameBoot, func(_ *log, p []byte) { p[journalTailWord] ^= 1 }, 0, ErrCorrupt},
-		{"killed; tail word's sum damaged", sameBoot, func(_ *log, p []byte) { p[journalTailWord+7] ^= 1 }, 0, ErrCorrupt},
-		{"killed; tail word wiped", sameBoot, func(_ *log, p []byte) { clear(p[journalTailWord:][:8]) }, 0, ErrCorrupt},
+		{"killed; tail word damaged", sameBoot, tail(flip(0)), 0, ErrCorrupt},
+		{"killed; tail word's sum damaged", sameBoot, tail(flip(7)), 0, ErrCorrupt},
+		{"killed; tail word wiped", sameBoot, tail(func(p []byte) { clear(p) }), 0, ErrCorrupt},
 		{"killed; tail word of far ahead", sameBoot, tailWordAt(1 << 30), 0, ErrCorrupt},
 		{"killed; tail word of the past", sameBoot, tailWordAt(1<<51 - 8), 0, ErrCorrupt},
 		{"killed before the last tail word", sameBoot, func(l *log, p []byte) {
 			binary.LittleEndian.PutUint64(p[journalTailWord:], tailWord(l.ends[8]))
 		}, 10, nil},
 
-		{"power cut; tail word damaged", otherBoot, func(_ *log, p []byte) { p[journalTailWord] ^= 1 }, 5, nil},
+		{"power cut; tail word damaged", otherBoot, tail(flip(0)), 5, nil},
 		{"power cut; unproven record lost", otherBoot, record(6, 30), 5, nil},
 		{"power cut; proven record damaged", otherBoot, record(3, 30), 0, ErrCorrupt},
 		{"power cut; last proven record's data damaged", otherBoot, record(5, 8), 0, ErrCorrupt},

@@ -78,7 +78,9 @@ func TestOpenModes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, bad := range []error{
-		second(direct.WriteAt(p[:100], 0)), second(direct.WriteAt(p[:512], 100)), second(direct.ReadAt(p[8:520], 0)),
+		second(direct.WriteAt(p[:100], 0)),
+		second(direct.WriteAt(p[:512], 100)),
+		second(direct.ReadAt(p[8:520], 0)),
 	} {
 		if !errors.Is(bad, unix.EINVAL) {
 			t.Fatalf("misaligned: %v", bad)

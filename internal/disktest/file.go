@@ -196,9 +196,13 @@ func (f *File) Punch(off, n int64) error {
 	return nil
 }
 
-// release gives up the whole pages of a range.
+// release gives up the whole pages of a range; the file's last page is whole at the file's end.
 func (f *File) release(off, n int64) {
-	for i := (off + pageSize - 1) / pageSize; (i+1)*pageSize <= off+n || n > 0 && off+n == f.ino.size && i*pageSize < off+n; i++ {
+	last := (off + n) / pageSize
+	if off+n == f.ino.size {
+		last = int64(pagesOf(f.ino.size))
+	}
+	for i := (off + pageSize - 1) / pageSize; i < last; i++ {
 		if f.ino.holds[i] {
 			f.ino.holds[i] = false
 			f.ino.held--
