@@ -56,3 +56,42 @@ func (c *channel) announce() error {
 	c.fd = -1
 	return fmt.Errorf("backend channel, %d of %d bytes sent: %w", n, len(p), err)
 }
+
+// configSeen remembers the config space as a front end last read it. It outlives sessions,
+// because a front end that reconnects does not read the config again.
+type configSeen struct {
+	mu     sync.Mutex
+	valid  bool
+	offset uint32
+	bytes  []byte
+	told   bool // the difference was announced since the rings were last enabled
+}
+
+func (c *configSeen) note(offset uint32, p []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.valid, c.offset, c.bytes, c.told = true, offset, append(c.bytes[:0], p...), false
+}
+
+// forget makes the next enabled ring compare again.
+func (c *configSeen) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.told = false
+}
+
+// stale reports, once until forget or note, whether the front end must read the config space
+// again. One that never read it here may have read it from a server that died since.
+func (c *configSeen) stale(dev Device) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.told {
+		return false
+	}
+	c.told = true
+	if !c.valid {
+		return true
+	}
+	now := make([]byte, len(c.bytes))
+	return dev.ReadConfig(now, c.offset) == nil && string(now) != string(c.bytes)
+}

@@ -2,118 +2,14 @@ package vhostuser_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"net"
-	"os"
-	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/belay-vm/belay/vhostuser"
 	"github.com/belay-vm/belay/vhostuser/vhosttest"
 )
-
-// pair connects a front end to ServeConn and returns what that will return.
-func pair(t *testing.T, d vhostuser.Device, o vhosttest.Options) (*vhosttest.FrontEnd, <-chan error) {
-	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	must(t, err)
-	var ends [2]*net.UnixConn
-	for i, fd := range fds {
-		file := os.NewFile(uintptr(fd), "pair")
-		c, err := net.FileConn(file)
-		must(t, err)
-		must(t, file.Close())
-		ends[i] = c.(*net.UnixConn)
-	}
-	result := make(chan error, 1)
-	go func() {
-		result <- vhostuser.NewServer(d, nil, vhostuser.Options{}).ServeConn(context.Background(), ends[1])
-	}()
-	f, err := vhosttest.NewConn(ends[0], o)
-	must(t, err)
-	t.Cleanup(func() { _ = f.Close() }) // the server may have hung up first
-	return f, result
-}
-
-// TestHostileMessages : each of these ends the session with an error that names message,
-// field and value; nothing crashes, hangs or stays open.
-func TestHostileMessages(t *testing.T) {
-	table := func(n uint64, regions int) []byte { return append(u64(n), make([]byte, 32*regions)...) }
-	region := func(gpa, size, user, off uint64) []byte {
-		return bytes.Join([][]byte{u64(gpa), u64(size), u64(user), u64(off)}, nil)
-	}
-	addr := func(index uint32, desc uint64) []byte {
-		return append(u32s(index, 0), bytes.Join([][]byte{u64(desc), u64(desc), u64(desc), u64(0)}, nil)...)
-	}
-	inflight := func(size uint64, queues, queueSize uint32) []byte {
-		return append(append(u64(size), u64(0)...), u32s(queues|queueSize<<16)...)
-	}
-	for _, c := range []struct {
-		request uint32
-		payload []byte
-		fds     int
-		want    string
-	}{
-		{vhosttest.SetVringNum, u32s(2, 128), 0, "SET_VRING_NUM: queue 0x2"},
-		{vhosttest.SetVringNum, u32s(0, 0), 0, "SET_VRING_NUM: num 0x0"},
-		{vhosttest.SetVringNum, u32s(0, 32769), 0, "SET_VRING_NUM: num 0x8001"},
-		{vhosttest.SetVringBase, u32s(1<<31, 0), 0, "SET_VRING_BASE: queue 0x80000000"},
-		{vhosttest.SetVringAddr, addr(99, 0), 0, "SET_VRING_ADDR: queue 0x63"},
-		{vhosttest.SetVringEnable, u32s(256, 1), 0, "SET_VRING_ENABLE: queue 0x100"},
-		{vhosttest.SetVringEnable, u32s(0, 2), 0, "SET_VRING_ENABLE: enable 0x2"},
-		{vhosttest.GetVringBase, u32s(7, 0), 0, "GET_VRING_BASE: queue 0x7"},
-		{vhosttest.GetVringBase, u32s(0, 0), 0, "GET_VRING_BASE: queue 0x0"},
-		{vhosttest.SetVringKick, u64(0), 0, "SET_VRING_KICK: payload 0x0"},
-		{vhosttest.SetVringKick, u64(0), 1, "SET_VRING_KICK: queue 0x0"},
-		{vhosttest.SetVringKick, u64(0x1ff), 0, "SET_VRING_KICK: queue 0xff"},
-		{vhosttest.SetVringCall, u64(0xffff), 1, "SET_VRING_CALL: payload 0xffff"},
-		{vhosttest.SetVringErr, u64(9), 1, "SET_VRING_ERR: queue 0x9"},
-		{vhosttest.SetMemTable, table(9, 9), 8, "SET_MEM_TABLE: number of regions 0x9"},
-		{vhosttest.SetMemTable, table(0xffff_ffff, 8), 8, "SET_MEM_TABLE: number of regions 0xffffffff"},
-		{vhosttest.SetMemTable, table(2, 1), 2, "SET_MEM_TABLE: number of regions 0x2"},
-		{vhosttest.SetMemTable, table(2, 2), 1, "SET_MEM_TABLE: file descriptors 0x1"},
-		{vhosttest.SetMemTable, append(u64(1), region(0, 1<<40, 0, 0)...), 1, "SET_MEM_TABLE: regions 0x1"},
-		{vhosttest.AddMemReg, append(u64(0), region(4096, 1<<63, 0, 1<<63)...), 1, "ADD_MEM_REG: guest addr"},
-		{vhosttest.AddMemReg, make([]byte, 40), 2, "ADD_MEM_REG: file descriptors 0x2"},
-		{vhosttest.RemMemReg, append(u64(0), region(4096, 4096, 0, 0)...), 0, "REM_MEM_REG: guest address 0x1000"},
-		{vhosttest.SetLogBase, append(u64(1<<62), u64(0)...), 1, "SET_LOG_BASE: size 0x4000000000000000"},
-		{vhosttest.SetLogBase, append(u64(64), u64(1<<63)...), 1, "SET_LOG_BASE: size 0x40"},
-		{vhosttest.GetConfig, u32s(0, 257, 0), 0, "GET_CONFIG: size 0x101"},
-		{vhosttest.GetConfig, u32s(0xffff_ffff, 2, 0), 0, "GET_CONFIG: offset 0xffffffff"},
-		{vhosttest.GetInflightFD, inflight(0, 257, 128), 0, "GET_INFLIGHT_FD: queues 0x101"},
-		{vhosttest.GetInflightFD, inflight(0, 1, 40000), 0, "GET_INFLIGHT_FD: queue size 0x9c40"},
-		{vhosttest.SetInflightFD, inflight(64, 1, 128), 0, "SET_INFLIGHT_FD: file desc"},
-		{vhosttest.SetInflightFD, inflight(64, 1, 128), 1, "SET_INFLIGHT_FD: size 0x40"},
-		{vhosttest.SetOwner, make([]byte, 4097), 0, "SET_OWNER: size 0x1001"},
-	} {
-		t.Run(c.want, func(t *testing.T) {
-			before := openFDs(t)
-			f, result := pair(t, newRAMDisk(t, 1<<20, 2), vhosttest.Options{Bare: true})
-			ev := f.Queue(0).CallFD()
-			must(t, f.Tell(c.request, c.payload, []int{ev, ev, ev, ev, ev, ev, ev, ev}[:c.fds]...))
-			var me *vhostuser.MessageError
-			if err := <-result; !errors.As(err, &me) || !strings.Contains(err.Error(), c.want) {
-				t.Fatalf("%v, want %q in it", err, c.want)
-			}
-			must(t, f.Close())
-			if after := openFDs(t); after > before+1 { // the disk's gate lives until the test ends
-				t.Errorf("%d descriptors before, %d after", before, after)
-			}
-		})
-	}
-}
-
-func openFDs(t *testing.T) int {
-	t.Helper()
-	es, err := os.ReadDir("/proc/self/fd")
-	must(t, err)
-	return len(es)
-}
 
 // TestRefusedWithReply : a memory message that asks is told no, and the session goes on.
 func TestRefusedWithReply(t *testing.T) {
@@ -160,90 +56,6 @@ func TestConfigOffset(t *testing.T) {
 				t.Fatalf("config %d+%d: % x, want % x", off, n, p, all[off:off+n])
 			}
 		}
-	}
-}
-
-// TestSilentPeer : whoever connects and says nothing, or half a message, does not keep the
-// server from stopping.
-func TestSilentPeer(t *testing.T) {
-	for _, say := range [][]byte{nil, {1, 0, 0, 0, 1}} {
-		b := serve(t, newRAMDisk(t, 1<<20, 1), vhostuser.Options{})
-		f := connect(t, b, vhosttest.Options{Bare: true})
-		must(t, f.SendRaw(say))
-		second := connect(t, b, vhosttest.Options{Bare: true})
-		eventually(t, "connected", b.Connected)
-		must(t, b.stop())
-		if _, err := second.Recv(); err == nil {
-			t.Error("the waiting front end was answered")
-		}
-	}
-}
-
-// TestDeafPeer : whoever asks and never reads the answers does not either.
-func TestDeafPeer(t *testing.T) {
-	b := serve(t, newRAMDisk(t, 1<<20, 1), vhostuser.Options{})
-	f := connect(t, b, vhosttest.Options{Bare: true, Timeout: 100 * time.Millisecond})
-	for f.Tell(vhosttest.GetFeatures, nil) == nil {
-		// until both socket buffers are full
-	}
-	must(t, b.stop())
-}
-
-// TestOneAtATime : a new front end is served when the old one's requests have ended.
-func TestOneAtATime(t *testing.T) { each(t, oneAtATime) }
-
-func oneAtATime(t *testing.T, o vhosttest.Options) {
-	d := newRAMDisk(t, 1<<20, 1)
-	d.held = func(bool, uint64) bool { return true }
-	b := serve(t, d, vhostuser.Options{})
-	f := started(t, b, o)
-	disk := newDisk(t, f, 0, 4, page)
-	read(t, disk, 4)
-	eventually(t, "the device has all requests", func() bool { return d.executed.Load() == 4 })
-
-	o.Timeout, o.Bare = short, true
-	second := connect(t, b, o)
-	must(t, f.Disconnect())
-	if _, err := second.Ask(vhosttest.GetFeatures, nil); err == nil {
-		t.Fatal("served beside requests of the old front end")
-	}
-	d.gate.release()
-	if m, err := second.Recv(); err != nil || m.Request != vhosttest.GetFeatures {
-		t.Fatal("not served after the old front end was gone:", err)
-	}
-	must(t, second.Disconnect())
-
-	// The requests were completed into the old memory, and are not executed again.
-	must(t, f.Reconnect(b.path))
-	reap(t, disk, 4)
-	if n := d.executed.Load(); n != 4 {
-		t.Errorf("%d requests executed, want 4", n)
-	}
-}
-
-// TestStopInMidFlight : a server that ends finishes what its device has taken.
-func TestStopInMidFlight(t *testing.T) { each(t, stopInMidFlight) }
-
-func stopInMidFlight(t *testing.T, o vhosttest.Options) {
-	d := newRAMDisk(t, 1<<20, 1)
-	d.held = func(_ bool, s uint64) bool { return s%16 == 0 }
-	b := serve(t, d, vhostuser.Options{})
-	f := started(t, b, o)
-	disk := newDisk(t, f, 0, 8, page)
-	read(t, disk, 8) // every other one stays
-	reap(t, disk, 4)
-	stopped := make(chan error, 1)
-	go func() { stopped <- b.stop() }()
-	select {
-	case <-stopped:
-		t.Fatal("the server ended with requests in flight")
-	case <-time.After(short):
-	}
-	d.gate.release()
-	must(t, <-stopped)
-	reap(t, disk, 4)
-	if d.runs.Load() != 0 || !clean(f.Inflight()) {
-		t.Error("something was left behind")
 	}
 }
 
@@ -348,6 +160,51 @@ func replacedLog(t *testing.T, o vhosttest.Options) {
 	}
 	must(t, f.SetLog(false))
 	must(t, f.Stop())
+}
+
+// TestLogFollowsFeatures : LOG_ALL alone switches the marking of data, also while the ring
+// runs and though its own pages are not to be marked.
+func TestLogFollowsFeatures(t *testing.T) { each(t, logFollowsFeatures) }
+
+func logFollowsFeatures(t *testing.T, o vhosttest.Options) {
+	f := started(t, serve(t, newRAMDisk(t, 1<<20, 1), vhostuser.Options{}), o)
+	disk := newDisk(t, f, 0, 4, page)
+	bits := f.Acked()
+	must(t, f.StartLog())
+	must(t, f.SendLogBase())
+	for i := range 4 {
+		on := i%2 == 1
+		if on {
+			must(t, f.SetFeatures(bits|vhosttest.FeatureLogAll))
+		} else {
+			must(t, f.SetFeatures(bits))
+		}
+		_, err := f.Ask(vhosttest.GetFeatures, nil)
+		must(t, err)
+		rs := read(t, disk, 4)
+		reap(t, disk, 4)
+		if f.Dirty(rs[0].GPA()) != on {
+			t.Errorf("data marked: %v, want %v", !on, on)
+		}
+		if desc, _, device := f.Queue(0).Areas(); f.Dirty(desc) || f.Dirty(device) {
+			t.Error("the ring is marked, unasked")
+		}
+		f.CollectDirty()
+	}
+}
+
+// TestWithoutProtocolFeatures : a front end without that bit never enables its rings, which
+// therefore run from the kick on.
+func TestWithoutProtocolFeatures(t *testing.T) {
+	f := connect(t, serve(t, newRAMDisk(t, 1<<20, 1), vhostuser.Options{}), vhosttest.Options{Bare: true})
+	must(t, f.SetFeatures(vhosttest.FeatureVersion1))
+	must(t, f.SetCall(f.Queue(0)))
+	must(t, f.SendMemory())
+	must(t, f.StartRing(f.Queue(0)))
+	disk := newDisk(t, f, 0, 4, page)
+	disk.Driver().Mode = vhosttest.Direct
+	read(t, disk, 4)
+	reap(t, disk, 4)
 }
 
 // TestNoFD : a ring without eventfds is polled and not notified.
@@ -457,33 +314,4 @@ func twoQueues(t *testing.T, o vhosttest.Options) {
 	}
 	d.gate.release()
 	reap(t, first, 4)
-}
-
-// TestServeNeedsUnixSockets : another kind of listener is a mistake that harms nobody.
-func TestServeNeedsUnixSockets(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	s := vhostuser.NewServer(newRAMDisk(t, 1<<20, 1), nil, vhostuser.Options{})
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, l) }()
-	c, err := net.Dial("tcp", l.Addr().String())
-	must(t, err)
-	if _, err := c.Read(make([]byte, 1)); err == nil {
-		t.Error("answered over TCP")
-	}
-	must(t, c.Close())
-	cancel()
-	must(t, <-done)
-}
-
-// TestClosedListener : Serve does not spin on a listener that is gone.
-func TestClosedListener(t *testing.T) {
-	l, err := net.Listen("unix", t.TempDir()+"/s")
-	must(t, err)
-	must(t, l.Close())
-	s := vhostuser.NewServer(newRAMDisk(t, 1<<20, 1), nil, vhostuser.Options{})
-	if err := s.Serve(context.Background(), l); !errors.Is(err, net.ErrClosed) {
-		t.Error(err)
-	}
 }
