@@ -42,7 +42,8 @@ func mapFile(what string, fd int, offset, size uint64) (*mapping, error) {
 	if offset+size > uint64(st.Size) {
 		return fail(fmt.Errorf("file of %d bytes: %w", st.Size, ErrFault))
 	}
-	length, err := roundToBlock(offset+size, st.Blksize)
+	// The type of Blksize depends on the architecture.
+	length, err := roundToBlock(offset+size, int64(st.Blksize))
 	if err != nil {
 		return fail(err)
 	}
