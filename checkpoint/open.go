@@ -149,7 +149,7 @@ func loadState(f File, c *catalog, base, checksums bool) (*state, error) {
 		return nil, err
 	}
 	st.mem = newArena()
-	if st.blocks, err = newBlockMap(st.pages, st.mem, c.blocks, st.diskBlocks(), c.slots); err != nil {
+	if st.blocks, err = newBlockMap(st.pages, st.mem, c.blocks, st.mapBlocks(), c.slots); err != nil {
 		return nil, err
 	}
 	if st.slots, err = newSlots(st.pages, st.mem, c.refs, c.slots); err != nil {

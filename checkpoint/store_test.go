@@ -128,3 +128,37 @@ func wantNoFaults(t *testing.T) func(CheckReport, error) {
 		}
 	}
 }
+
+// TestViewBeyondTheDisk reads a point that knows a longer disk than the one opened. (The map was
+// as long as the disk now, so that the rest of the point could not be read.)
+func TestViewBeyondTheDisk(t *testing.T) {
+	ctx := context.Background()
+	dir := newVolume(t, CreateOptions{Size: 64 << 20, JournalSize: 1 << 20})
+	s := open(t, dir, Options{})
+	far := pattern(make([]byte, 8192), 1)
+	mustWrite(t, s, far, 60<<20)
+	p, err := s.Checkpoint(ctx, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Resize(ctx, 32<<20, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, Options{})
+	v, err := s.View(p.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 4<<20)
+	if _, err := v.ReadAt(got, 60<<20); err != nil || !bytes.Equal(got[:8192], far) {
+		t.Fatalf("the point's end reads otherwise: %v", err)
+	}
+	for _, end := range []func() error{v.Close, s.Close} {
+		if err := end(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
