@@ -32,6 +32,7 @@ var snapshotOrder = []step[snapshot]{
 	{"sync the data", (*Store).syncSnapshotData},
 	{"sync the map", (*Store).syncMap},
 	{"write the superblock", (*Store).nameCatalog},
+	{"note the superblock", (*Store).noteSuper},
 	{"release journal and pages", (*Store).commitSnapshot},
 }
 
@@ -175,6 +176,10 @@ func (s *Store) writeSuper(next superblock) error {
 	s.journal.sawSuperblock(next.sequence)
 	return nil
 }
+
+// noteSuper makes durable, in the journal's header, that there is a newer superblock. Otherwise, if
+// the new copy were damaged, the old one would pass for the newest, with its journal overwritten.
+func (s *Store) noteSuper(*snapshot) error { return poisonous(s.journal.sync()) }
 
 // commitSnapshot gives up what only the previous snapshot needed.
 func (s *Store) commitSnapshot(sn *snapshot) error {
