@@ -41,7 +41,8 @@ func (f *mapLeaf) decode(leaf *page, p []byte, off int64) error {
 	for i := range w {
 		e := entry(binary.LittleEndian.Uint64(p[i*8:]))
 		if !f.valid(e, 1) {
-			return corrupt(mapName, off+int64(i)*8, "entry of the block map", e.String(), "a birth and a slot of the data area")
+			return corrupt(mapName, off+int64(i)*8, "entry of the block map", e.String(),
+				"a birth and a slot of the data area")
 		}
 		w[i] = uint64(e)
 	}

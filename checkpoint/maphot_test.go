@@ -42,7 +42,11 @@ func newWriter(w *world) *writer {
 }
 
 func (x *writer) onDied(_ block, n uint64, old entry) { x.w.slots.drop(extent{old.slot(), n}, x.dead) }
-func (x *writer) onDead(d extent)                     { x.w.slots.hold(d); x.w.slots.release(d); x.dropped += d.n }
+func (x *writer) onDead(d extent) {
+	x.w.slots.hold(d)
+	x.w.slots.release(d)
+	x.dropped += d.n
+}
 
 // overwrite puts blocks into fresh slots.
 func (x *writer) overwrite(order []block) error {

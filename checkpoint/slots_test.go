@@ -56,7 +56,8 @@ func (m *slotModel) taken(t must, x extent) {
 func TestSlotsModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := &ramFile{}
-		w := openWorld(t, f, image{slots: rapid.Uint64Range(1, 3*groupSlots).Draw(t, "total"), pages: 1, want: newContent()})
+		total := rapid.Uint64Range(1, 3*groupSlots).Draw(t, "total")
+		w := openWorld(t, f, image{slots: total, pages: 1, want: newContent()})
 		defer func() { w.close() }()
 		m := &slotModel{w.slots.usage().total, map[slot]int{}, map[slot]bool{}, map[slot]bool{}}
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
@@ -231,7 +232,8 @@ func TestSlotsCountLimit(t *testing.T) {
 func TestSlotsRange(t *testing.T) {
 	w := newWorld(t)
 	defer w.close()
-	for _, x := range []extent{{testSlots, 1}, {testSlots - 1, 2}, {0, testSlots + 1}, {1, 1<<64 - 1}, {maxSlots, 5}} {
+	outside := []extent{{testSlots, 1}, {testSlots - 1, 2}, {0, testSlots + 1}, {1, 1<<64 - 1}, {maxSlots, 5}}
+	for _, x := range outside {
 		if err := w.slots.ensure(x.first, x.n); err == nil {
 			t.Errorf("slots %v of %d accepted", x, testSlots)
 		}
