@@ -34,6 +34,9 @@ func Markers(t *Tree) ([]Finding, error) {
 		if err != nil {
 			return nil, err
 		}
+		if bytes.IndexByte(text, 0) >= 0 { // a program, not a script
+			continue
+		}
 		for i, line := range bytes.Split(text, []byte("\n")) {
 			if m := marker.Find(line); m != nil && !issue.Match(line) {
 				found = append(found, Finding{name, i + 1, fmt.Sprintf("%s without the number of an issue", m)})
