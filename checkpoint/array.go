@@ -24,6 +24,7 @@ type array struct {
 	roots  table[root]
 	leaves uint64 // length
 	stored uint64 // leaves that lie in pages, in the last durable snapshot
+	wrote  uint64 // the same in the snapshot that was written last, be it durable yet or not
 	bytes  int64  // memory of directories and leaves
 	buf    *page  // for reading
 
@@ -55,7 +56,7 @@ func (a *array) init(f *pageFile, mem *arena, c catalogArray, leaves uint64) err
 		return corrupt(mapName, 0, "number of directories", len(c.roots), need)
 	}
 	a.extend(leaves)
-	a.stored = c.pages
+	a.stored, a.wrote = c.pages, c.pages
 	for i, at := range c.roots {
 		a.roots.rows[i].at = at
 	}
@@ -73,8 +74,9 @@ func (a *array) extend(leaves uint64) {
 // close gives back what does not belong to the arena.
 func (a *array) close() { a.roots.close() }
 
-// pages returns the number of leaves that lie in pages, as of the last commit.
-func (a *array) pages() uint64 { return a.stored }
+// pages returns the number of leaves that lie in pages: of the snapshot under way once it is
+// written, for its catalog; else of the last durable one.
+func (a *array) pages() uint64 { return a.wrote }
 
 // memory returns the bytes of the directories and leaves in memory.
 func (a *array) memory() int64 { return a.bytes }

@@ -105,6 +105,7 @@ func (a *array) writeLeaf(d *directory, j uint64, b *pageBatch) (element, error)
 // newRoots returns the snapshot's directories, without the empty ones at the end, and gives up
 // those that it replaces.
 func (a *array) newRoots() []ref {
+	a.wrote = a.stored
 	roots := make([]ref, len(a.roots.rows))
 	for i := range a.roots.rows {
 		roots[i] = a.roots.rows[i].at
@@ -114,6 +115,7 @@ func (a *array) newRoots() []ref {
 			a.file.supersede(pageExtent{old.page, 1})
 		}
 		roots[c.index] = c.at
+		a.wrote += c.stored - c.dir.stored
 	}
 	n := len(roots)
 	for n > 0 && roots[n-1] == (ref{}) {
@@ -127,7 +129,6 @@ func (a *array) commit() {
 	for _, c := range a.frozen {
 		r := &a.roots.rows[c.index]
 		r.at = c.at
-		a.stored += c.stored - r.dir.stored
 		r.dir.stored = c.stored
 		if r.dir != c.dir {
 			a.merge(r.dir, c.dir)
@@ -140,7 +141,7 @@ func (a *array) commit() {
 			r.dir = nil
 		}
 	}
-	a.frozen, a.active = a.frozen[:0], false
+	a.frozen, a.active, a.stored = a.frozen[:0], false, a.wrote
 }
 
 // settle marks a directory as unchanged that nobody touched while it was written.
@@ -189,7 +190,7 @@ func (a *array) abort() {
 		a.reclaim(r.dir, c.dir)
 		a.dropDirectory(c.dir)
 	}
-	a.frozen, a.active = a.frozen[:0], false
+	a.frozen, a.active, a.wrote = a.frozen[:0], false, a.stored
 }
 
 // reclaim makes a directory that was copied for the snapshot the only one again.

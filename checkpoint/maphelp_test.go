@@ -182,13 +182,13 @@ func (w *world) snapshot(during func() error) error {
 		return err
 	}
 	next.pages, next.free = w.pages.length(), w.pages.freeList()
+	next.blocks = catalogArray{w.blocks.pages(), roots[0]}
+	next.refs = catalogArray{w.slots.pages(), roots[1]}
+	next.sums = catalogArray{w.sums.pages(), roots[2]}
 	for _, a := range w.arrays() {
 		a.commit()
 	}
 	w.pages.commit()
-	next.blocks = catalogArray{w.blocks.pages(), roots[0]}
-	next.refs = catalogArray{w.slots.pages(), roots[1]}
-	next.sums = catalogArray{w.sums.pages(), roots[2]}
 	w.last = next
 	return nil
 }
