@@ -114,7 +114,7 @@ func mapMemory(n int) []byte {
 	m, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
-		panic(fmt.Sprintf("no memory: %d bytes: %v", n, err))
+		invariant(fmt.Sprintf("the system refuses %d bytes of memory: %v", n, err))
 	}
 	return m
 }
@@ -145,7 +145,7 @@ func (t *table[T]) grow(n uint64) {
 	case size > len(t.mem):
 		m, err := unix.Mremap(t.mem, size, unix.MREMAP_MAYMOVE)
 		if err != nil {
-			panic(fmt.Sprintf("no memory: %d bytes: %v", size, err))
+			invariant(fmt.Sprintf("the system refuses %d bytes of memory: %v", size, err))
 		}
 		t.mem = m
 	}

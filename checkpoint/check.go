@@ -99,7 +99,9 @@ func newChecker(ctx context.Context, progress func(done, total int64)) *checker 
 	if progress == nil {
 		progress = func(int64, int64) {}
 	}
-	return &checker{ctx: ctx, progress: progress, pages: map[uint64]bool{}, report: CheckReport{Faults: []string{}}}
+	return &checker{
+		ctx: ctx, progress: progress, pages: map[uint64]bool{}, report: CheckReport{Faults: []string{}},
+	}
 }
 
 // note adds a fault.
@@ -213,7 +215,8 @@ func (c *checker) runs(st *state) error {
 			c.count(d.slot, uint64(d.n))
 		}, c.see)
 		if err == nil && blocks != r.blocks {
-			err = fmt.Errorf("map: run %d has %d blocks, its catalog says %d: %w", r.id, blocks, r.blocks, ErrCorrupt)
+			at := int64(r.head.page) * pageSize
+			err = corrupt(mapName, at, fmt.Sprint("blocks of run ", r.id), blocks, r.blocks)
 		}
 		c.note(err)
 		if err := c.step(1); err != nil {
@@ -229,7 +232,7 @@ func (c *checker) count(first slot, n uint64) {
 		return
 	}
 	if uint64(first)+n > uint64(len(c.counts)) {
-		c.note(fmt.Errorf("map: %v lie outside the data area of %d: %w", extent{first, n}, len(c.counts), ErrCorrupt))
+		c.note(corrupt(mapName, 0, "place of blocks", extent{first, n}, fmt.Sprintf("below %d", len(c.counts))))
 		return
 	}
 	for i := range n {

@@ -80,8 +80,8 @@ func createOn(fs FS, o CreateOptions) error {
 	if size == 0 {
 		size = sb.baseSize
 	}
-	if size <= 0 || size > maxDisk || size%sectorSize != 0 {
-		return fmt.Errorf("size of %d bytes: must be a multiple of %d, at most %d", size, sectorSize, int64(maxDisk))
+	if err := checkSize(size); err != nil {
+		return err
 	}
 	c := catalog{gen: 1, epoch: 1, line: 1, size: size, branches: []branch{{id: 1}}, nextRun: 0}
 	if c.slots, err = createData(fs, o.Data); err != nil {
@@ -101,6 +101,14 @@ func createOn(fs FS, o CreateOptions) error {
 		return errors.Join(err, f.Close())
 	}
 	return errors.Join(f.Close(), fs.SyncDir())
+}
+
+// checkSize judges the length of a disk, in bytes.
+func checkSize(n int64) error {
+	if n <= 0 || n > maxDisk || n%sectorSize != 0 {
+		return fmt.Errorf("size of %d bytes: must be a multiple of %d, at most %d", n, sectorSize, int64(maxDisk))
+	}
+	return nil
 }
 
 // superblock describes the volume to be made.

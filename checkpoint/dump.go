@@ -24,7 +24,8 @@ func Dump(dir string, out io.Writer) error {
 	dumpCatalog(w, c)
 	fmt.Fprintln(w, "journal")
 	if err := s.recoverWith(func(h recordHeader, p []byte) error {
-		fmt.Fprintf(w, "  %-12d seq %-8d line %d epoch %-6d %v%s\n", h.pos, h.seq, h.line, h.epoch, h.kind, describe(h, p))
+		fmt.Fprintf(w, "  %-12d seq %-8d line %d epoch %-6d %v%s\n",
+			h.pos, h.seq, h.line, h.epoch, h.kind, describe(h, p))
 		return s.apply(h, p)
 	}); err != nil {
 		return err
@@ -39,7 +40,8 @@ func Dump(dir string, out io.Writer) error {
 }
 
 func dumpSuperblock(w io.Writer, b *superblock) {
-	fmt.Fprintf(w, "superblock\n  id %x\n  sequence %d\n  generation %d\n  created %s\n  checksums %v\n  slack %d %%\n",
+	fmt.Fprintf(w, "superblock\n  id %x\n  sequence %d\n  generation %d\n  created %s\n"+
+		"  checksums %v\n  slack %d %%\n",
 		b.id, b.sequence, b.generation, stamp(b.created), b.flags&flagChecksums != 0, b.slack)
 	if b.basePath != "" {
 		fmt.Fprintf(w, "  base %q, %d bytes\n", b.basePath, b.baseSize)
@@ -50,8 +52,8 @@ func dumpSuperblock(w io.Writer, b *superblock) {
 }
 
 func dumpCatalog(w io.Writer, c *catalog) {
-	fmt.Fprintf(w, "catalog\n  generation %d\n  sequence %d\n  epoch %d\n  line %d\n  size %d\n  slots %d\n  journal from %d\n"+
-		"  map pages %d\n", c.gen, c.seq, c.epoch, c.line, c.size, c.slots, c.start.pos, c.mapPages)
+	fmt.Fprintf(w, "catalog\n  generation %d\n  sequence %d\n  epoch %d\n  line %d\n"+
+		"  size %d\n  slots %d\n  journal from %d\n  map pages %d\n", c.gen, c.seq, c.epoch, c.line, c.size, c.slots, c.start.pos, c.mapPages)
 	for _, x := range c.free {
 		fmt.Fprintf(w, "  free pages %d to %d\n", x.page, x.page+x.n-1)
 	}

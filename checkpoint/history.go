@@ -77,11 +77,18 @@ func (s *Store) Find(nameOrNumber string) (Point, error) {
 	return Point{}, fmt.Errorf("%w: %q", ErrNoPoint, nameOrNumber)
 }
 
-// control puts a record of a change to history into the journal and applies it, once prepare has
-// found nothing against it. A full journal gets a snapshot first. Neither lock is held.
-func (s *Store) control(kind recordKind, prepare func() (length int, err error), put func([]byte), apply func()) error {
+// controlRecord is a change to history in its parts.
+type controlRecord struct {
+	prepare func() (length int, err error) // finds what is against it; the payload's length
+	put     func(payload []byte)
+	apply   func()
+}
+
+// control puts a record of a change to history into the journal and applies it, once nothing
+// is found against it. A full journal gets a snapshot first. Neither lock is held.
+func (s *Store) control(kind recordKind, c controlRecord) error {
 	for try := 0; ; try++ {
-		err := s.controlOnce(kind, prepare, put, apply)
+		err := s.controlOnce(kind, c)
 		if err != errJournalFull || try == 2 {
 			return err
 		}
@@ -94,17 +101,17 @@ func (s *Store) control(kind recordKind, prepare func() (length int, err error),
 	}
 }
 
-func (s *Store) controlOnce(kind recordKind, prepare func() (int, error), put func([]byte), apply func()) error {
+func (s *Store) controlOnce(kind recordKind, c controlRecord) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.changeable(); err != nil {
 		return err
 	}
-	n, err := prepare()
+	n, err := c.prepare()
 	if err != nil {
 		return err
 	}
-	return s.enter(kind, n, put, apply)
+	return s.enter(kind, n, c.put, c.apply)
 }
 
 // enter writes a control record and applies it. The store's mutex is held.
@@ -135,10 +142,10 @@ func (s *Store) startPoint(p *point) (Point, error) {
 		r.id = s.epoch
 		return r.encodedLen(), s.mayStart(p)
 	}
-	err := s.control(recordStart, prepare, r.encode, func() {
+	err := s.control(recordStart, controlRecord{prepare, r.encode, func() {
 		s.start(p)
 		made = p.public()
-	})
+	}})
 	return made, err
 }
 
@@ -175,10 +182,10 @@ func (s *Store) Retire(ctx context.Context) (Point, error) {
 		return wordLen, ctx.Err()
 	}
 	put := func(payload []byte) { putWord(payload, uint64(p.id)) }
-	err := s.control(recordRetire, prepare, put, func() {
+	err := s.control(recordRetire, controlRecord{prepare, put, func() {
 		s.retire(p)
 		done = p.public()
-	})
+	}})
 	if err != nil {
 		return Point{}, err
 	}
@@ -249,7 +256,8 @@ func (s *Store) deletePoint(p *point) error {
 		}
 		return wordLen, nil
 	}
-	err := s.control(recordDelete, prepare, func(b []byte) { putWord(b, uint64(p.id)) }, func() { s.remove(p) })
+	put := func(b []byte) { putWord(b, uint64(p.id)) }
+	err := s.control(recordDelete, controlRecord{prepare, put, func() { s.remove(p) }})
 	s.background.pokeTend()
 	return err
 }

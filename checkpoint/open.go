@@ -104,7 +104,8 @@ func (s *Store) openFiles() error {
 		return err
 	}
 	if seen := s.journal.superblockSeen(); seen > sb.sequence {
-		return corrupt(superblockName, superblockOffset(seen), "sequence of the newest valid copy", sb.sequence, seen)
+		return corrupt(superblockName, superblockOffset(seen), "sequence of the newest valid copy",
+			sb.sequence, seen)
 	}
 	s.base, err = openBase(s.fs, sb)
 	return err
@@ -165,6 +166,15 @@ func loadState(f File, c *catalog, base, checksums bool) (*state, error) {
 
 // close gives back the state's memory.
 func (s *state) close() {
+	if s.blocks != nil {
+		s.blocks.close()
+	}
+	if s.slots != nil {
+		s.slots.close()
+	}
+	if s.sums != nil {
+		s.sums.close()
+	}
 	if s.mem != nil {
 		s.mem.close()
 	}

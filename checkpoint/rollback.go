@@ -78,7 +78,8 @@ func (s *Store) rollbackTo(id epoch) (RollbackResult, error) {
 	}
 	left := &point{time: time.Now()}
 	r := rollbackRecord{to: id, left: s.epoch, time: left.time.UnixNano(), line: s.nextLine()}
-	if err := s.enter(recordRollback, rollbackLen, r.encode, func() { s.rollback(p, records, left) }); err != nil {
+	apply := func() { s.rollback(p, records, left) }
+	if err := s.enter(recordRollback, rollbackLen, r.encode, apply); err != nil {
 		return RollbackResult{}, err
 	}
 	s.diskSize.Store(s.size)
@@ -127,8 +128,8 @@ func (s *Store) lastRetired() *point {
 // Resize changes the length of the disk. Shrinking it needs force; what is cut off stays in the
 // points that have it.
 func (s *Store) Resize(ctx context.Context, size int64, force bool) error {
-	if size <= 0 || size > maxDisk || size%sectorSize != 0 {
-		return fmt.Errorf("size of %d bytes: must be a multiple of %d, at most %d", size, sectorSize, int64(maxDisk))
+	if err := checkSize(size); err != nil {
+		return err
 	}
 	now := s.Size()
 	if size < now && !force {
