@@ -81,9 +81,9 @@ func (s *Store) flushOnce() bool {
 	s.flush.running = false
 	s.mu.Unlock()
 	if err != nil {
-		s.poison(err)
+		err = s.poison(err)
 		for _, w := range r.waiters {
-			w.tell(s.poisoned())
+			w.tell(err)
 		}
 	}
 	return true
