@@ -14,6 +14,7 @@ type bar struct {
 	out   io.Writer // nil: shows nothing
 	name  string
 	bytes bool // what it counts
+	total int64
 	all   *mpb.Progress
 	one   *mpb.Bar
 }
@@ -36,11 +37,13 @@ func (b *bar) set(done, total int64) {
 		if b.bytes {
 			counters = decor.CountersKibiByte("% .1f / % .1f")
 		}
-		b.all = mpb.New(mpb.WithOutput(b.out), mpb.WithWidth(60))
-		b.one = b.all.AddBar(total,
+		b.all = mpb.New(mpb.WithOutput(b.out), mpb.WithWidth(60), mpb.WithAutoRefresh())
+		// A bar made without a total is complete when it is told so, and not before.
+		b.one = b.all.AddBar(0,
 			mpb.PrependDecorators(decor.Name(b.name+" "), counters),
 			mpb.AppendDecorators(decor.Percentage(), decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO)))
 	}
+	b.total = total
 	b.one.SetTotal(total, false)
 	b.one.SetCurrent(done)
 }
@@ -51,7 +54,8 @@ func (b *bar) end(err error) {
 		return
 	}
 	if err == nil {
-		b.one.SetTotal(-1, true)
+		b.one.SetCurrent(b.total) // what was left out were zeroes
+		b.one.SetTotal(b.total, true)
 	} else {
 		b.one.Abort(false)
 	}
