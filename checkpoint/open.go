@@ -145,26 +145,33 @@ func readCatalog(f File, at catalogRef) (*catalog, error) {
 func loadState(f File, c *catalog, base, checksums bool) (*state, error) {
 	st := &state{base: base}
 	st.restore(c)
-	var err error
-	if st.pages, err = openPageFile(f, c.mapPages, c.free); err != nil {
+	if err := st.attach(f, c, checksums); err != nil {
+		st.close()
 		return nil, err
-	}
-	st.mem = newArena()
-	if st.blocks, err = newBlockMap(st.pages, st.mem, c.blocks, st.mapBlocks(), c.slots); err != nil {
-		return nil, err
-	}
-	if st.slots, err = newSlots(st.pages, st.mem, c.refs, c.slots); err != nil {
-		return nil, err
-	}
-	if checksums {
-		if st.sums, err = newSums(st.pages, st.mem, c.sums, c.slots); err != nil {
-			return nil, err
-		}
 	}
 	return st, nil
 }
 
-// close gives back the state's memory.
+// attach connects the state to the map file.
+func (s *state) attach(f File, c *catalog, checksums bool) error {
+	var err error
+	if s.pages, err = openPageFile(f, c.mapPages, c.free); err != nil {
+		return err
+	}
+	s.mem = newArena()
+	if s.blocks, err = newBlockMap(s.pages, s.mem, c.blocks, s.diskBlocks(), c.slots); err != nil {
+		return err
+	}
+	if s.slots, err = newSlots(s.pages, s.mem, c.refs, c.slots); err != nil {
+		return err
+	}
+	if checksums {
+		s.sums, err = newSums(s.pages, s.mem, c.sums, c.slots)
+	}
+	return err
+}
+
+// close gives back the state's memory, as much of it as there is.
 func (s *state) close() {
 	if s.blocks != nil {
 		s.blocks.close()
