@@ -124,9 +124,8 @@ func (b *base) close() error {
 	if b == nil {
 		return nil
 	}
-	var err error
 	if b.img != nil {
-		err = b.img.Close()
+		return b.img.Close() // and with it the file
 	}
-	return errors.Join(err, b.file.Close())
+	return b.file.Close()
 }

@@ -53,7 +53,8 @@ func dumpSuperblock(w io.Writer, b *superblock) {
 
 func dumpCatalog(w io.Writer, c *catalog) {
 	fmt.Fprintf(w, "catalog\n  generation %d\n  sequence %d\n  epoch %d\n  line %d\n"+
-		"  size %d\n  slots %d\n  journal from %d\n  map pages %d\n", c.gen, c.seq, c.epoch, c.line, c.size, c.slots, c.start.pos, c.mapPages)
+		"  size %d\n  slots %d\n  journal from %d\n  map pages %d\n",
+		c.gen, c.seq, c.epoch, c.line, c.size, c.slots, c.start.pos, c.mapPages)
 	for _, x := range c.free {
 		fmt.Fprintf(w, "  free pages %d to %d\n", x.page, x.page+x.n-1)
 	}

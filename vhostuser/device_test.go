@@ -350,11 +350,13 @@ func must(t *testing.T, err error) {
 // eventually waits for a condition that another goroutine brings about.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
 	for range 5000 {
 		if ok() {
 			return
 		}
-		time.Sleep(time.Millisecond)
+		<-again.C
 	}
 	t.Fatalf("did not happen: %s", what)
 }

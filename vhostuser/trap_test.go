@@ -104,7 +104,7 @@ func trap01(t *testing.T, o vhosttest.Options) {
 		t.Error("the used elements are not marked")
 	}
 	reap(t, disk, 8)
-	time.Sleep(short)
+	<-time.After(short)
 	unchanged(t, f, after, device)
 }
 

@@ -47,11 +47,13 @@ func serveQSD(t *testing.T, size int64, queues int) string {
 
 func awaitSocket(t *testing.T, path string) {
 	t.Helper()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
 	for range 500 {
 		if fi, err := os.Stat(path); err == nil && fi.Mode().Type() == os.ModeSocket {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-again.C
 	}
 	t.Fatal("the back end did not open its socket")
 }
