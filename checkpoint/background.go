@@ -153,9 +153,7 @@ func (s *Store) snapshotOnce() {
 	err := s.snapshot()
 	s.mu.Lock()
 	s.want.snapshot, s.want.failed = false, err
-	if err != nil {
-		s.wakeLanes()
-	}
+	s.wakeLanes() // once more: who found the journal full since the commit could not ask for another
 	s.mu.Unlock()
 	if err != nil {
 		s.background.report(err)

@@ -69,6 +69,9 @@ func (l *lane) commitAll() {
 		s.limbo.collect(s.release)
 		l.leaves = l.leaves[:0]
 	}
+	if l.stalled {
+		return // else what must be merged again would be written again and again meanwhile
+	}
 	ready := l.judge()
 	if ready.n == 0 {
 		return
@@ -92,7 +95,7 @@ func (l *lane) commitAll() {
 func (l *lane) stall(ready workList) {
 	s := l.s
 	if s.want.failed == nil {
-		l.commit = ready
+		l.commit, l.stalled = ready, true
 		s.wantSnapshot()
 		return
 	}

@@ -39,6 +39,7 @@ type lane struct {
 	parked   workList // like place, but the store has no free slot now
 	arrived  workList // all operations of the step are done
 	commit   workList // data is in place
+	stalled  bool     // commit waits for room in the journal
 	finished workList
 
 	out    []*op // planned, to be handed to the engine
@@ -258,6 +259,9 @@ func (l *lane) Wake() {
 	}
 	for _, a := range read {
 		l.over(a.op, a.err)
+	}
+	if retry {
+		l.stalled = false
 	}
 	for w := l.parked.first; (retry || full) && w != nil; w = l.parked.first {
 		l.parked.pop()
