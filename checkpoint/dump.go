@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -30,13 +31,40 @@ func Dump(dir string, out io.Writer) error {
 	}); err != nil {
 		return err
 	}
+	return errors.Join(s.dump(w), w.Flush())
+}
+
+// Dump prints the metadata of a volume while it is served: those of a snapshot made for it, so that
+// the journal has nothing to add.
+func (s *Store) Dump(out io.Writer) error {
+	s.admin.Lock()
+	defer s.admin.Unlock()
+	if !s.opts.ReadOnly {
+		if err := s.snapshot(); err != nil {
+			return err
+		}
+	}
+	c, err := readCatalog(s.files.pages, s.super.catalog)
+	if err != nil {
+		return err
+	}
+	st, err := loadState(s.files.pages, c, s.base != nil, s.checksums)
+	if err != nil {
+		return err
+	}
+	defer st.close()
+	w := bufio.NewWriter(out)
+	dumpSuperblock(w, &s.super)
+	dumpCatalog(w, c)
+	return errors.Join(st.dump(w), w.Flush())
+}
+
+// dump prints what the journal determines.
+func (s *state) dump(w io.Writer) error {
 	if err := s.dumpHistory(w); err != nil {
 		return err
 	}
-	if err := s.dumpMap(w); err != nil {
-		return err
-	}
-	return w.Flush()
+	return s.dumpMap(w)
 }
 
 func dumpSuperblock(w io.Writer, b *superblock) {
@@ -102,7 +130,7 @@ func orError(text string, err error) string {
 	return text
 }
 
-func (s *Store) dumpHistory(w io.Writer) error {
+func (s *state) dumpHistory(w io.Writer) error {
 	fmt.Fprintln(w, "history")
 	for _, b := range s.branches {
 		fmt.Fprintf(w, "  line %d from point %d of line %d\n", b.id, b.at, b.from)
@@ -117,7 +145,7 @@ func (s *Store) dumpHistory(w io.Writer) error {
 	return s.dumpRuns(w, s.orphans)
 }
 
-func (s *Store) dumpRuns(w io.Writer, runs []*run) error {
+func (s *state) dumpRuns(w io.Writer, runs []*run) error {
 	for _, r := range runs {
 		fmt.Fprintf(w, "    run %d of %d blocks sweep %v\n", r.id, r.blocks, r.sweep)
 		err := r.stored().read(s.pages, func(d death) {
@@ -130,7 +158,7 @@ func (s *Store) dumpRuns(w io.Writer, runs []*run) error {
 	return nil
 }
 
-func (s *Store) dumpMap(w io.Writer) error {
+func (s *state) dumpMap(w io.Writer) error {
 	fmt.Fprintln(w, "map")
 	end := block(s.diskBlocks())
 	for at := block(0); at < end; {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/belay-vm/belay/internal/bio"
 )
 
 // Options say how a store is opened.
@@ -162,7 +164,7 @@ func (s *Store) closeFiles() error {
 // changeable refuses a change to a store that cannot take one.
 func (s *Store) changeable() error {
 	if s.opts.ReadOnly {
-		return fmt.Errorf("volume is open for reading only")
+		return fmt.Errorf("volume: %w", bio.ErrReadOnly)
 	}
 	return s.poisoned()
 }

@@ -14,8 +14,8 @@ func dumpVerb(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "dump VOLUME",
 		Short: "Print a volume's metadata",
-		Long: `Print what a volume's metadata says, as text: superblock, journal, checkpoints, map. It is
-meant for people who look for a fault, and goes on behind damage where it can.`,
+		Long: `Print what a volume's metadata says, as text: superblock, catalog, journal, checkpoints, map. Of a
+served volume it is the state of a snapshot made for it, which leaves nothing in the journal.`,
 		Example:           `  belay dump /var/lib/belay/web | less`,
 		Args:              operands("VOLUME"),
 		ValidArgsFunction: volumeArgs,

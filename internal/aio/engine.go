@@ -66,14 +66,22 @@ func New(kind Kind, depth int) (Engine, error) {
 
 // Pick chooses the kind for a file, and says why in a few words.
 func Pick(fd int) (Kind, string) {
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(fd, &fs); err == nil && fs.Type == unix.TMPFS_MAGIC {
+	if onTmpfs(fd) {
 		return Inline, "the data lies on tmpfs, where io_uring is slower"
 	}
 	if err := probeRing(); err != nil {
 		return Threads, err.Error()
 	}
 	return Uring, "io_uring is available"
+}
+
+// onTmpfs reports whether a file's content lies on tmpfs. (The node of a device does, as far as
+// Fstatfs is concerned; its content does not.)
+func onTmpfs(fd int) bool {
+	var st unix.Stat_t
+	var fs unix.Statfs_t
+	return unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG &&
+		unix.Fstatfs(fd, &fs) == nil && fs.Type == unix.TMPFS_MAGIC
 }
 
 // opcode is what an op asks for.
