@@ -85,8 +85,10 @@ func (l *lane) commitAll() {
 		return
 	}
 	for w := ready.pop(); w != nil; w = ready.pop() {
+		l.quit(w)
 		l.advance(w)
 	}
+	s.limbo.collect(s.release)
 	s.watch()
 }
 
@@ -101,6 +103,7 @@ func (l *lane) stall(ready workList) {
 	}
 	for w := ready.pop(); w != nil; w = ready.pop() {
 		l.giveBack(w)
+		l.quit(w)
 		w.err = s.want.failed
 		l.advance(w)
 	}
@@ -120,13 +123,13 @@ func (l *lane) judge() workList {
 		switch {
 		case err != nil:
 			l.giveBack(w)
+			l.quit(w)
 			w.err = err
 			l.advance(w)
 		case !l.current(w) || ready.touches(w):
 			l.giveBack(w)
-			w.end = w.off // the same window once more
 			l.s.stats.remerged.Add(1)
-			l.batch.push(w)
+			l.again(w)
 		default:
 			w.phase = phaseCommit
 			ready.push(w)

@@ -269,6 +269,10 @@ func (l *lane) Wake() {
 			l.finish(w, bio.ErrNoSpace)
 			continue
 		}
+		if w.head.used || w.tail.used {
+			l.again(w)
+			continue
+		}
 		l.place.push(w)
 	}
 }

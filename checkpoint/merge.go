@@ -54,9 +54,10 @@ func (l *lane) findEdges(w *work) {
 	}
 }
 
-// merge puts the guest's bytes over the old content of the edges.
+// merge puts the guest's bytes over the old content of the edges. The work goes on counting as a
+// reader until it is committed: the slots that it merged must not come back meanwhile, with other
+// content, as what the map says (current would take them for unchanged).
 func (l *lane) merge(w *work) {
-	l.leave(w)
 	if w.err == nil {
 		w.edges(func(e *edge) {
 			if err := l.overlay(w, e); err != nil {
@@ -65,6 +66,7 @@ func (l *lane) merge(w *work) {
 		})
 	}
 	if w.err != nil {
+		l.leave(w)
 		l.advance(w)
 		return
 	}
@@ -89,6 +91,14 @@ func (l *lane) ready(w *work) {
 		return
 	}
 	l.commit.push(w)
+}
+
+// again sends a window back to where it began, because what it merged may be out of date. The
+// store's mutex is held, or the work is no reader.
+func (l *lane) again(w *work) {
+	l.quit(w)
+	w.end = w.off
+	l.batch.push(w)
 }
 
 // current reports whether the edges still hold what was merged. The store's mutex is held.

@@ -18,6 +18,7 @@ func (l *lane) placeAll() {
 	waiting := l.place.takeAll()
 	for w := waiting.pop(); w != nil; w = waiting.pop() {
 		if !l.secure(l.need(w)) {
+			l.quit(w) // what it waits for may be what it keeps from being freed
 			l.parked.push(w)
 			l.s.wantSpace()
 			continue
@@ -137,6 +138,7 @@ func (l *lane) placedAll(w *work) {
 	l.giveBack(w)
 	l.s.mu.Unlock()
 	if w.alone {
+		l.leave(w)
 		l.advance(w)
 		return
 	}

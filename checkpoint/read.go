@@ -92,3 +92,11 @@ func (l *lane) leave(w *work) {
 		l.leaves = append(l.leaves, w.gen)
 	}
 }
+
+// quit is leave for those who hold the store's mutex.
+func (l *lane) quit(w *work) {
+	if w.reading {
+		w.reading = false
+		l.s.limbo.leave(w.gen)
+	}
+}
