@@ -2,41 +2,42 @@ package checkpoint
 
 import (
 	"bufio"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"time"
 )
 
-// Dump prints a volume's metadata as text, for people and for comparing: superblock, catalog,
-// points, journal, and the map as it is after replay. Nobody may have the volume open.
-func Dump(dir string, out io.Writer) error {
+// Dump prints a volume's metadata for people and for comparing: superblock, catalog, journal,
+// history, and the map as it is after replay. Each item is a line: a word for its kind and pairs
+// of name and value, or with asJSON an object of the same. Nobody may have the volume open.
+func Dump(dir string, out io.Writer, asJSON bool) error {
 	s := newStore(Dir(dir), Options{ReadOnly: true, LockWait: checkWait})
 	defer func() { s.background.end(); _ = s.closeFiles() }()
-	w := bufio.NewWriter(out)
 	if err := s.openFiles(); err != nil {
 		return err
 	}
-	dumpSuperblock(w, &s.super)
 	c, err := readCatalog(s.files.pages, s.super.catalog)
 	if err != nil {
 		return err
 	}
-	dumpCatalog(w, c)
-	fmt.Fprintln(w, "journal")
-	if err := s.recoverWith(func(h recordHeader, p []byte) error {
-		fmt.Fprintf(w, "  %-12d seq %-8d line %d epoch %-6d %v%s\n",
-			h.pos, h.seq, h.line, h.epoch, h.kind, describe(h, p))
-		return s.apply(h, p)
-	}); err != nil {
-		return err
+	d := newDumper(out, asJSON)
+	d.superblock(&s.super)
+	d.catalog(c)
+	err = s.recoverWith(func(h recordHeader, payload []byte) error {
+		d.record(h, payload)
+		return s.apply(h, payload)
+	})
+	if err == nil {
+		err = d.state(&s.state)
 	}
-	return errors.Join(s.dump(w), w.Flush())
+	return errors.Join(err, d.end())
 }
 
 // Dump prints the metadata of a volume while it is served: those of a snapshot made for it, so that
 // the journal has nothing to add.
-func (s *Store) Dump(out io.Writer) error {
+func (s *Store) Dump(out io.Writer, asJSON bool) error {
 	s.admin.Lock()
 	defer s.admin.Unlock()
 	if !s.opts.ReadOnly {
@@ -53,103 +54,123 @@ func (s *Store) Dump(out io.Writer) error {
 		return err
 	}
 	defer st.close()
-	w := bufio.NewWriter(out)
-	dumpSuperblock(w, &s.super)
-	dumpCatalog(w, c)
-	return errors.Join(st.dump(w), w.Flush())
+	d := newDumper(out, asJSON)
+	d.superblock(&s.super)
+	d.catalog(c)
+	return errors.Join(d.state(st), d.end())
 }
 
-// dump prints what the journal determines.
-func (s *state) dump(w io.Writer) error {
-	if err := s.dumpHistory(w); err != nil {
-		return err
+// dumper prints items. The first error stays.
+type dumper struct {
+	w      *bufio.Writer
+	asJSON bool
+	err    error
+}
+
+func newDumper(out io.Writer, asJSON bool) *dumper {
+	return &dumper{w: bufio.NewWriter(out), asJSON: asJSON}
+}
+
+func (d *dumper) end() error { return errors.Join(d.err, d.w.Flush()) }
+
+// item prints one item: pairs are names, each followed by its value.
+func (d *dumper) item(kind string, pairs ...any) {
+	if d.err != nil {
+		return
 	}
-	return s.dumpMap(w)
+	if !d.asJSON {
+		_, _ = d.w.WriteString(kind) // the writer keeps its error for Flush
+		for i := 0; i < len(pairs); i += 2 {
+			_, _ = fmt.Fprintf(d.w, " %v %v", pairs[i], pairs[i+1])
+		}
+		_ = d.w.WriteByte('\n')
+		return
+	}
+	_, _ = fmt.Fprintf(d.w, `{"kind":%q`, kind)
+	for i := 0; i < len(pairs); i += 2 {
+		value, err := json.Marshal(pairs[i+1])
+		if err != nil {
+			d.err = err
+			return
+		}
+		_, _ = fmt.Fprintf(d.w, ",%q:%s", pairs[i], value)
+	}
+	_, _ = d.w.WriteString("}\n")
 }
 
-func dumpSuperblock(w io.Writer, b *superblock) {
-	fmt.Fprintf(w, "superblock\n  id %x\n  sequence %d\n  generation %d\n  created %s\n"+
-		"  checksums %v\n  slack %d %%\n",
-		b.id, b.sequence, b.generation, stamp(b.created), b.flags&flagChecksums != 0, b.slack)
-	if b.basePath != "" {
-		fmt.Fprintf(w, "  base %q, %d bytes\n", b.basePath, b.baseSize)
+func (d *dumper) superblock(b *superblock) {
+	d.item("superblock", "id", fmt.Sprintf("%x", b.id), "sequence", b.sequence, "generation", b.generation,
+		"created", stamp(b.created), "checksums", b.flags&flagChecksums != 0, "slack_percent", b.slack)
+	if b.base != baseNone {
+		d.item("base", "path", b.basePath, "bytes", b.baseSize)
 	}
 	if b.dataPath != "" {
-		fmt.Fprintf(w, "  data %q\n", b.dataPath)
+		d.item("data", "path", b.dataPath)
 	}
 }
 
-func dumpCatalog(w io.Writer, c *catalog) {
-	fmt.Fprintf(w, "catalog\n  generation %d\n  sequence %d\n  epoch %d\n  line %d\n"+
-		"  size %d\n  slots %d\n  journal from %d\n  map pages %d\n",
-		c.gen, c.seq, c.epoch, c.line, c.size, c.slots, c.start.pos, c.mapPages)
+func (d *dumper) catalog(c *catalog) {
+	d.item("catalog", "generation", c.gen, "sequence", c.seq, "epoch", c.epoch, "line", c.line, "bytes", c.size,
+		"slots", c.slots, "journal_from", c.start.pos, "map_pages", c.mapPages)
 	for _, x := range c.free {
-		fmt.Fprintf(w, "  free pages %d to %d\n", x.page, x.page+x.n-1)
+		d.item("free", "page", x.page, "n", x.n)
 	}
 }
 
 func stamp(nano int64) string { return time.Unix(0, nano).UTC().Format(time.RFC3339Nano) }
 
-// describe prints a record's payload.
-func describe(h recordHeader, p []byte) string {
+// record prints a journal record and what it says. A payload that cannot be decoded is reported
+// by who applies it.
+func (d *dumper) record(h recordHeader, p []byte) {
+	d.item("record", "position", h.pos, "sequence", h.seq, "line", h.line, "epoch", h.epoch, "does", h.kind.String())
 	switch h.kind {
 	case recordWrite:
-		places, sums, err := decodeWrite(p, nil, nil)
-		text := ""
+		places, sums, _ := decodeWrite(p, nil, nil)
 		for _, e := range places {
-			if e.slot == slotZero {
-				text += fmt.Sprintf(" %d+%d=zeroes", e.block, e.n)
-			} else {
-				text += fmt.Sprintf(" %d+%d=%d", e.block, e.n, e.slot)
-			}
+			d.item("write", "block", e.block, "n", e.n, "slot", e.slot.String())
 		}
 		if len(sums) > 0 {
-			text += fmt.Sprintf(" sums %08x", sums)
+			d.item("checksums", "crcs", sums)
 		}
-		return orError(text, err)
 	case recordStart:
-		r, err := decodeStart(p)
-		return orError(fmt.Sprintf(" point %d %q at %s", r.id, r.name, stamp(r.time)), err)
+		r, _ := decodeStart(p)
+		d.item("start", "point", r.id, "name", r.name, "time", stamp(r.time))
 	case recordRollback:
-		r, err := decodeRollback(p)
-		return orError(fmt.Sprintf(" to %d, leaving %d, line %d", r.to, r.left, r.line), err)
+		r, _ := decodeRollback(p)
+		d.item("rollback", "to", r.to, "left", r.left, "line", r.line)
 	case recordSweep:
-		r, err := decodeSweep(p)
-		return orError(fmt.Sprintf(" run %d", r.run), err)
+		r, _ := decodeSweep(p)
+		d.item("sweep", "run", r.run, "blocks", r.count)
 	case recordRetire, recordDelete, recordResize:
-		v, err := decodeWord(p, 1<<63)
-		return orError(fmt.Sprint(" ", v), err)
+		v, _ := decodeWord(p, 1<<63)
+		d.item(h.kind.String(), "value", v)
 	}
-	return ""
 }
 
-func orError(text string, err error) string {
-	if err != nil {
-		return " " + err.Error()
+// state prints what the journal determines.
+func (d *dumper) state(st *state) error {
+	for _, b := range st.branches {
+		d.item("line", "id", b.id, "from_line", b.from, "at_point", b.at)
 	}
-	return text
-}
-
-func (s *state) dumpHistory(w io.Writer) error {
-	fmt.Fprintln(w, "history")
-	for _, b := range s.branches {
-		fmt.Fprintf(w, "  line %d from point %d of line %d\n", b.id, b.at, b.from)
-	}
-	for _, p := range s.points {
-		fmt.Fprintf(w, "  point %d %q line %d size %d retired %v keep %v left %v\n", p.id, p.name, p.line, p.size,
-			p.retired, p.keep, p.left)
-		if err := s.dumpRuns(w, p.runs); err != nil {
+	for _, p := range st.points {
+		d.item("point", "id", p.id, "name", p.name, "line", p.line, "bytes", p.size,
+			"retired", p.retired, "keep", p.keep, "left", p.left)
+		if err := d.runs(st, p.runs); err != nil {
 			return err
 		}
 	}
-	return s.dumpRuns(w, s.orphans)
+	if err := d.runs(st, st.orphans); err != nil {
+		return err
+	}
+	return d.mapped(st)
 }
 
-func (s *state) dumpRuns(w io.Writer, runs []*run) error {
+func (d *dumper) runs(st *state, runs []*run) error {
 	for _, r := range runs {
-		fmt.Fprintf(w, "    run %d of %d blocks sweep %v\n", r.id, r.blocks, r.sweep)
-		err := r.stored().read(s.pages, func(d death) {
-			fmt.Fprintf(w, "      %d+%d=%s [%d, %d) line %d\n", d.block, d.n, d.slot, d.birth, d.death, d.line)
+		d.item("run", "id", r.id, "blocks", r.blocks, "sweep", r.sweep)
+		err := r.stored().read(st.pages, func(x death) {
+			d.item("death", "block", x.block, "n", x.n, "slot", x.slot.String(), "birth", x.birth,
+				"death", x.death, "line", x.line)
 		}, nil)
 		if err != nil {
 			return err
@@ -158,15 +179,14 @@ func (s *state) dumpRuns(w io.Writer, runs []*run) error {
 	return nil
 }
 
-func (s *state) dumpMap(w io.Writer) error {
-	fmt.Fprintln(w, "map")
-	end := block(s.diskBlocks())
+func (d *dumper) mapped(st *state) error {
+	end := block(st.diskBlocks())
 	for at := block(0); at < end; {
-		b, e, n, err := s.blocks.next(at, end)
+		b, e, n, err := st.blocks.next(at, end)
 		if err != nil || n == 0 {
 			return err
 		}
-		fmt.Fprintf(w, "  %d+%d=%s [%d\n", b, n, e.slot(), e.birth())
+		d.item("map", "block", b, "n", n, "slot", e.slot().String(), "birth", e.birth())
 		at = b + block(n)
 	}
 	return nil
@@ -178,7 +198,7 @@ func (s slot) String() string {
 	case slotZero:
 		return "zeroes"
 	case slotNone:
-		return "never written"
+		return "unwritten"
 	}
 	return fmt.Sprint(uint64(s))
 }

@@ -14,8 +14,9 @@ func dumpVerb(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "dump VOLUME",
 		Short: "Print a volume's metadata",
-		Long: `Print what a volume's metadata says, as text: superblock, catalog, journal, checkpoints, map. Of a
-served volume it is the state of a snapshot made for it, which leaves nothing in the journal.`,
+		Long: `Print what a volume's metadata says, an item a line: superblock, catalog, journal, checkpoints with
+their death records, map. Of a served volume it is the state of a snapshot made for it, which leaves
+nothing in the journal. With --json each line is an object.`,
 		Example:           `  belay dump /var/lib/belay/web | less`,
 		Args:              operands("VOLUME"),
 		ValidArgsFunction: volumeArgs,
@@ -34,10 +35,10 @@ func (a *app) dump(ctx context.Context, dir string, w io.Writer) error {
 	client, err := control.Dial(dir)
 	switch {
 	case errors.Is(err, control.ErrNotServed):
-		return a.stores.Dump(dir, w)
+		return a.stores.Dump(dir, w, a.json)
 	case err != nil:
 		return err
 	}
 	defer client.Close()
-	return client.Dump(ctx, w)
+	return client.Dump(ctx, w, a.json)
 }

@@ -23,6 +23,10 @@ func report(r checkpoint.CheckReport) control.Report {
 		Unused: r.Unused, Data: r.Data, Faults: r.Faults}
 }
 
-func (disk) Dump(dir string, w io.Writer) error { return told(checkpoint.Dump(dir, w)) }
+func (disk) Dump(dir string, w io.Writer, asJSON bool) error {
+	return told(checkpoint.Dump(dir, w, asJSON))
+}
 
-func (v *volume) Dump(_ context.Context, w io.Writer) error { return told(v.store.Dump(w)) }
+func (v *volume) Dump(_ context.Context, w io.Writer, asJSON bool) error {
+	return told(v.store.Dump(w, asJSON))
+}

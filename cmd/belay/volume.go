@@ -16,7 +16,7 @@ type stores interface {
 	Create(dir string, o createOptions) error
 	Open(dir string, readOnly bool) (offline, error)
 	Check(ctx context.Context, dir string, p control.Progress) (control.Report, error)
-	Dump(dir string, w io.Writer) error
+	Dump(dir string, w io.Writer, asJSON bool) error
 }
 
 // offline is a volume opened by this process for one verb.

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"syscall"
 )
 
@@ -129,8 +130,8 @@ func (c *Client) Export(ctx context.Context, at string, to Sink) error {
 	return err
 }
 
-func (c *Client) Dump(ctx context.Context, w io.Writer) error {
-	answer, err := c.request(ctx, "GET", "dump", nil)
+func (c *Client) Dump(ctx context.Context, w io.Writer, asJSON bool) error {
+	answer, err := c.request(ctx, "GET", "dump?json="+strconv.FormatBool(asJSON), nil)
 	if err != nil {
 		return err
 	}

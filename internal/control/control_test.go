@@ -215,22 +215,22 @@ func TestDumpStreams(t *testing.T) {
 	f := &fake{}
 	c := serve(t, f, prometheus.NewRegistry())
 	var out strings.Builder
-	if err := c.Dump(context.Background(), &out); err != nil || out.String() != "superblock\n" {
+	if err := c.Dump(context.Background(), &out, false); err != nil || out.String() != "superblock\n" {
 		t.Errorf("dump: %q, %v", out.String(), err)
 	}
 	f.broken = &Error{Code: CodeCorrupt, Message: "map at 4096: checksum"}
-	err := c.Dump(context.Background(), io.Discard)
+	err := c.Dump(context.Background(), io.Discard, false)
 	if CodeOf(err) != CodeCorrupt || err.Error() != "map at 4096: checksum" {
 		t.Errorf("damage in the middle of a dump arrived as %v", err)
 	}
 	f.fail = &Error{Code: CodePoisoned, Message: "stopped"}
-	if err := c.Dump(context.Background(), io.Discard); CodeOf(err) != CodePoisoned {
+	if err := c.Dump(context.Background(), io.Discard, false); CodeOf(err) != CodePoisoned {
 		t.Errorf("a refused dump arrived as %v", err)
 	}
 	pipe, closed := io.Pipe()
 	_ = pipe.Close()
 	f.fail, f.broken = nil, nil
-	if err := c.Dump(context.Background(), closed); CodeOf(err) != CodeFailed {
+	if err := c.Dump(context.Background(), closed, false); CodeOf(err) != CodeFailed {
 		t.Errorf("a dump into a closed pipe: %v", err)
 	}
 }

@@ -20,7 +20,7 @@
 //	POST /v1/resize      {"size":n,"force":false}     Resized
 //	POST /v1/check                                    JSON lines, see below
 //	GET  /v1/export?at=CHECKPOINT                     pieces, see stream.go
-//	GET  /v1/dump                                     text, see below
+//	GET  /v1/dump?json=false                          text or JSON lines, see below
 //	GET  /metrics                                     Prometheus text
 //
 // A failure is an HTTP error status with the body {"error":{"code":"...","message":"..."}}.

@@ -133,7 +133,7 @@ func (f *fake) Export(ctx context.Context, at string, to Sink) error {
 	return f.broken
 }
 
-func (f *fake) Dump(ctx context.Context, w io.Writer) error {
+func (f *fake) Dump(ctx context.Context, w io.Writer, _ bool) error {
 	if f.fail != nil {
 		return f.fail
 	}

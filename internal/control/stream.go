@@ -96,7 +96,7 @@ func (s *Server) dump(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Trailer", errorField)
 	w.Header().Set("Content-Type", textType)
 	t := &begun{w: w}
-	err := s.vol.Dump(r.Context(), t)
+	err := s.vol.Dump(r.Context(), t, r.URL.Query().Get("json") == "true")
 	switch {
 	case err == nil:
 	case !t.yes:

@@ -30,8 +30,9 @@ type Volume interface {
 	// Export hands the content of a checkpoint, or of now when at is empty, to the sink.
 	Export(ctx context.Context, at string, to Sink) error
 
-	// Dump prints the metadata as text, for people who look for a fault.
-	Dump(ctx context.Context, w io.Writer) error
+	// Dump prints the metadata for who looks for a fault: a line for each item, or with asJSON an
+	// object.
+	Dump(ctx context.Context, w io.Writer, asJSON bool) error
 
 	Close() error
 }
