@@ -2,17 +2,14 @@ package checkpoint
 
 import "time"
 
-// catalog returns the state as a catalog knows it, without what is in the arrays. Nothing in it
+// catalog returns the state as a catalog knows it, without what is in the arrays, which is known when
+// they are written. Nothing in it
 // shares memory with the state, so that it may be encoded while the state goes on.
 func (s *state) catalog() catalog {
 	c := catalog{
 		seq: s.seq, epoch: s.epoch, line: s.line, size: s.size, nextRun: s.nextRun,
 		slots:    s.slots.usage().total,
 		branches: append([]branch(nil), s.branches...),
-	}
-	c.blocks.pages, c.refs.pages = s.blocks.pages(), s.slots.pages()
-	if s.sums != nil {
-		c.sums.pages = s.sums.pages()
 	}
 	for _, p := range s.points {
 		c.points = append(c.points, catalogPoint{

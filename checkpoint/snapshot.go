@@ -117,7 +117,7 @@ func (s *Store) writePages(sn *snapshot) error {
 		if err != nil {
 			return err
 		}
-		roots[i].roots = r
+		roots[i].roots, roots[i].pages = r, a.pages()
 	}
 	return s.writeCatalog(sn)
 }
