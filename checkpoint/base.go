@@ -4,10 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	"github.com/lima-vm/go-qcow2reader"
-	qcow2image "github.com/lima-vm/go-qcow2reader/image"
-	"github.com/lima-vm/go-qcow2reader/image/qcow2"
 )
 
 // base is the read-only image under a volume: what blocks show that were never written. It is
@@ -15,7 +11,7 @@ import (
 type base struct {
 	file File
 	size int64
-	img  qcow2image.Image // nil for a raw image, which lanes read through their engine
+	img  *qcow2Image // nil for a raw image, which lanes read through their engine
 }
 
 // openBase opens the image that a superblock names; nil if it names none.
@@ -42,35 +38,19 @@ func openImage(fs FS, path string, format baseFormat) (*base, error) {
 		return nil, err
 	}
 	b := &base{file: f}
-	if format == baseQcow2 {
-		err = b.openQcow2()
-	} else {
+	if format == baseRaw {
 		b.size, err = f.Size()
+	} else if b.img, err = openQcow2(f, path); err == nil {
+		b.size = b.img.Size()
 	}
 	if err == nil && (b.size <= 0 || b.size%sectorSize != 0 || b.size > maxDisk) {
 		err = fmt.Errorf("%s has %d bytes: must be a multiple of %d", path, b.size, sectorSize)
 	}
 	if err != nil {
-		_ = f.Close()
+		_ = b.close() // it was only read
 		return nil, err
 	}
 	return b, nil
-}
-
-// openQcow2 opens the file as a qcow2 image. Its backing files, if any, are opened by the library.
-func (b *base) openQcow2() error {
-	img, err := qcow2reader.Open(b.file)
-	if err != nil {
-		return fmt.Errorf("qcow2 image: %w", err)
-	}
-	if img.Type() != qcow2.Type {
-		return fmt.Errorf("qcow2 image: it is of type %q", img.Type())
-	}
-	if err := img.Readable(); err != nil {
-		return fmt.Errorf("qcow2 image: %w", err)
-	}
-	b.img, b.size = img, img.Size()
-	return nil
 }
 
 // covers reports whether the image has the byte at off.
@@ -85,9 +65,9 @@ func (b *base) ReadAt(p []byte, off int64) (int, error) {
 		if b.img != nil {
 			src = b.img
 		}
-		n, err = src.ReadAt(p[:min(int64(len(p)), b.size-off)], off)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return n, err
+		want := int(min(int64(len(p)), b.size-off))
+		if n, err = src.ReadAt(p[:want], off); n < want {
+			return n, fmt.Errorf("base image: byte %d: %w", off+int64(n), err)
 		}
 	}
 	clear(p[n:])
@@ -124,8 +104,9 @@ func (b *base) close() error {
 	if b == nil {
 		return nil
 	}
+	var err error
 	if b.img != nil {
-		return b.img.Close() // and with it the file
+		err = b.img.Close()
 	}
-	return b.file.Close()
+	return errors.Join(err, b.file.Close())
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -168,10 +169,13 @@ func imageFormat(fs FS, path, name string) (baseFormat, error) {
 		return 0, err
 	}
 	var magic [4]byte
-	_, err = f.ReadAt(magic[:], 0)
+	n, err := f.ReadAt(magic[:], 0)
+	if errors.Is(err, io.EOF) {
+		err = nil // its size is judged later
+	}
 	format := baseRaw
-	if string(magic[:]) == "QFI\xfb" {
-		format, err = baseQcow2, nil
+	if string(magic[:n]) == qcow2Magic {
+		format = baseQcow2
 	}
 	return format, errors.Join(err, f.Close())
 }

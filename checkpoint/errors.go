@@ -34,7 +34,7 @@ var (
 	// ErrTooMany marks what would exceed a limit of the format.
 	ErrTooMany = errors.New("limit of the format reached")
 	// ErrBase marks a base image that is missing or not the one the volume was made on.
-	ErrBase = errors.New("base image does not fit")
+	ErrBase = errors.New("base image")
 )
 
 // CorruptError says where a file is damaged, what was found and what belongs there.

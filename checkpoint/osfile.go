@@ -42,7 +42,7 @@ func (d dirFS) Open(name string, m Mode) (File, error) {
 	}
 	device := info.Mode()&fs.ModeDevice != 0 && info.Mode()&fs.ModeCharDevice == 0
 	if !device && !info.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: unix.EINVAL}
+		return nil, fmt.Errorf("%s is neither a file nor a block device", path)
 	}
 	align := 1
 	if m&Direct != 0 {

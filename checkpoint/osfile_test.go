@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -25,7 +26,7 @@ func TestDirFiles(t *testing.T) {
 	if _, err := d.Open("b", 0); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
 	}
-	if _, err := d.Open(".", ReadOnly); !errors.Is(err, unix.EINVAL) {
+	if _, err := d.Open(".", ReadOnly); err == nil || !strings.Contains(err.Error(), "neither") {
 		t.Fatal("opened a directory:", err)
 	}
 	if err := errors.Join(f.Allocate(0, 8192), f.Sync(), d.SyncDir()); err != nil {
