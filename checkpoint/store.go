@@ -118,13 +118,16 @@ func (s *Store) DataFD() int { return s.data.Fd() }
 // Close makes everything durable and lets go of the files. Lanes and views must be closed.
 func (s *Store) Close() error {
 	s.admin.Lock()
-	defer s.admin.Unlock()
-	if s.closed {
+	closed := s.closed
+	s.closed = true
+	s.admin.Unlock()
+	if closed {
 		return nil
 	}
-	s.closed = true
 	errs := []error{s.access.close()}
-	s.background.end()
+	s.background.end() // its last step may need the admin lock
+	s.admin.Lock()
+	defer s.admin.Unlock()
 	if !s.opts.ReadOnly {
 		errs = append(errs, s.closeJournal())
 	}
