@@ -66,7 +66,11 @@ func (b *base) ReadAt(p []byte, off int64) (int, error) {
 			src = b.img
 		}
 		want := int(min(int64(len(p)), b.size-off))
-		if n, err = src.ReadAt(p[:want], off); n < want {
+		n, err = src.ReadAt(p[:want], off)
+		if errors.Is(err, io.EOF) {
+			err = errShort
+		}
+		if n < want {
 			return n, fmt.Errorf("base image: byte %d: %w", off+int64(n), err)
 		}
 	}

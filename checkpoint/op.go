@@ -71,7 +71,7 @@ func (l *lane) landed(o *op, res int32) {
 	switch {
 	case res < 0:
 		l.over(o, l.opError(o, syscall.Errno(-res)))
-	case o.kind == opBase && int64(res) < o.bytes:
+	case o.kind == opBase && int64(res) < o.bytes && o.off+int64(res) == l.s.base.size:
 		l.over(o, zeroOut(o.vec, int64(res), o.bytes-int64(res))) // the base ends here
 	case int64(res) != o.bytes:
 		l.over(o, l.opError(o, errShort))
