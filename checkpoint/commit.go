@@ -81,7 +81,7 @@ func (l *lane) commitAll() {
 		l.collect(w)
 	}
 	if err := s.record(&l.entries); err != nil {
-		l.stall(ready)
+		l.stall(ready, err)
 		return
 	}
 	for w := ready.pop(); w != nil; w = ready.pop() {
@@ -93,21 +93,23 @@ func (l *lane) commitAll() {
 }
 
 // stall keeps works that the journal has no room for until a snapshot has made some; if none could
-// be made, because the disk is full or broken, they fail.
-func (l *lane) stall(ready workList) {
+// be made, because the disk is full or broken, they fail. So they do if the journal has stopped.
+func (l *lane) stall(ready workList, why error) {
 	s := l.s
-	if s.want.failed == nil {
-		l.commit, l.stalled = ready, true
-		s.wantSnapshot()
-		return
+	if why == errJournalFull {
+		if s.want.failed == nil {
+			l.commit, l.stalled = ready, true
+			s.wantSnapshot()
+			return
+		}
+		why, s.want.failed = s.want.failed, nil // the next one tries again
 	}
 	for w := ready.pop(); w != nil; w = ready.pop() {
 		l.giveBack(w)
 		l.quit(w)
-		w.err = s.want.failed
+		w.err = why
 		l.advance(w)
 	}
-	s.want.failed = nil // the next one tries again
 }
 
 // judge takes the works whose turn it is and keeps those that can be committed: the store is in
@@ -162,8 +164,9 @@ func (l *lane) collect(w *work) {
 	}
 }
 
-// record writes entries to the journal and applies them. It fails, with nothing done, only when
-// the journal has no room. The store's mutex is held.
+// record writes entries to the journal and applies them. It fails, with nothing done, when the
+// journal has no room, and when the journal has stopped: a sync may fail at any moment, and the
+// store hears of it a little later. The store's mutex is held.
 func (s *Store) record(e *entries) error {
 	if !s.journal.fits(e.cost()) {
 		return errJournalFull
@@ -172,8 +175,11 @@ func (s *Store) record(e *entries) error {
 	for len(places) > 0 {
 		n, k := chunk(places, sums)
 		payload, err := s.journal.reserve(writePayload(n, k), false)
-		if err != nil {
+		if err == errJournalFull {
 			invariant("the journal lost room that it had")
+		}
+		if err != nil {
+			return err
 		}
 		encodeWrite(payload, places[:n], sums[:k])
 		s.seq++
