@@ -50,6 +50,9 @@ func (e *entries) cost() int {
 	return total
 }
 
+// bytes returns about how many bytes of the journal the entries take.
+func (e *entries) bytes() int { return writePayload(len(e.places), len(e.sums)) }
+
 func (e *entries) reset() { e.places, e.sums = e.places[:0], e.sums[:0] }
 
 // commitAll enters what is in place into journal and map, under one hold of the store's mutex,
@@ -76,20 +79,33 @@ func (l *lane) commitAll() {
 	if ready.n == 0 {
 		return
 	}
-	l.entries.reset()
-	for w := ready.first; w != nil; w = w.next {
-		l.collect(w)
-	}
-	if err := s.record(&l.entries); err != nil {
-		l.stall(ready, err)
-		return
-	}
-	for w := ready.pop(); w != nil; w = ready.pop() {
-		l.quit(w)
-		l.advance(w)
+	for ready.n > 0 {
+		some := l.gather(&ready)
+		if err := s.record(&l.entries); err != nil {
+			some.append(ready)
+			l.stall(some, err)
+			return
+		}
+		for w := some.pop(); w != nil; w = some.pop() {
+			l.quit(w)
+			l.advance(w)
+		}
 	}
 	s.limbo.collect(s.release)
 	s.watch()
+}
+
+// gather takes works that enter the journal together: all, unless they would take so much of it
+// that there might never be room for them at once.
+func (l *lane) gather(ready *workList) workList {
+	var some workList
+	most := int(l.s.journal.room() / controlShare)
+	for l.entries.reset(); ready.n > 0 && l.entries.bytes() < most; {
+		w := ready.pop()
+		l.collect(w)
+		some.push(w)
+	}
+	return some
 }
 
 // stall keeps works that the journal has no room for until a snapshot has made some; if none could

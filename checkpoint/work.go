@@ -112,6 +112,13 @@ func (q *workList) pop() *work {
 	return w
 }
 
+// append moves all that another queue holds to the end of this one.
+func (q *workList) append(other workList) {
+	for w := other.pop(); w != nil; w = other.pop() {
+		q.push(w)
+	}
+}
+
 // takeAll empties the queue and returns what it held.
 func (q *workList) takeAll() workList {
 	all := *q
