@@ -10,9 +10,11 @@ type blockMap struct {
 	leafs mapLeaf
 }
 
-// newBlockMap makes the map of so many blocks from the roots in a catalog. Leaves on disk name
-// none but the catalog's slots: whatever names a later one is in memory.
+// newBlockMap makes the map of so many blocks from the roots in a catalog, or of more: what was cut
+// off a longer disk may be on record as zeroes. Leaves on disk name none but the catalog's slots:
+// whatever names a later one is in memory.
 func newBlockMap(f *pageFile, mem *arena, c catalogArray, blocks, slots uint64) (*blockMap, error) {
+	blocks = max(blocks, min(uint64(len(c.roots))*fanout*leafBlocks, maxBlock))
 	m := &blockMap{leafs: mapLeaf{limit: slot(slots)}}
 	m.format, m.leafKind, m.dirKind = &m.leafs, kindMapLeaf, kindMapDirectory
 	return m, m.init(f, mem, c, (blocks+leafBlocks-1)/leafBlocks)
