@@ -156,8 +156,12 @@ func (l *lane) judge() workList {
 	return ready
 }
 
-// ensure loads whatever the commit of a window touches.
+// ensure loads whatever the commit of a window touches. The disk may have become shorter since the
+// request was admitted.
 func (l *lane) ensure(w *work) error {
+	if w.end > l.s.size {
+		return bio.ErrRange
+	}
 	for _, p := range w.placed {
 		if err := l.s.ensurePlace(p); err != nil {
 			return err
