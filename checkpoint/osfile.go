@@ -72,7 +72,7 @@ func openFlags(m Mode, device bool, align int) int {
 	return flags
 }
 
-// directAlign asks the kernel what O_DIRECT needs: the alignment of memory and length, or 1
+// directAlign asks the kernel what O_DIRECT needs: the alignment of memory, place and length, or 1
 // where it is not known to work with whole blocks.
 func directAlign(path string) int {
 	var st unix.Statx_t
@@ -80,11 +80,16 @@ func directAlign(path string) int {
 	if err != nil || st.Mask&unix.STATX_DIOALIGN == 0 {
 		return 1
 	}
-	mem, off := st.Dio_mem_align, st.Dio_offset_align
+	return alignOf(st.Dio_mem_align, st.Dio_offset_align)
+}
+
+// alignOf returns one alignment for addresses, places and lengths. Those of places differ where the
+// sectors of the disk are longer than 512 bytes.
+func alignOf(mem, off uint32) int {
 	if mem == 0 || mem > blockSize || off == 0 || off > blockSize {
 		return 1
 	}
-	return int(max(mem, 2)) // 2: the file is open with O_DIRECT even where any address will do
+	return int(max(mem, off))
 }
 
 func (d dirFS) Remove(name string) error { return os.Remove(d.path(name)) }

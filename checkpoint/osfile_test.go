@@ -196,3 +196,16 @@ func TestFileReadOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestAlignOf: a disk with sectors of 4096 bytes, which takes buffers at nearly any address, was
+// given I/O of 512 bytes and refused it.
+func TestAlignOf(t *testing.T) {
+	for _, c := range []struct {
+		mem, off uint32
+		want     int
+	}{{0, 0, 1}, {4, 512, 512}, {512, 512, 512}, {4, 4096, 4096}, {4096, 512, 4096}, {512, 8192, 1}} {
+		if got := alignOf(c.mem, c.off); got != c.want {
+			t.Errorf("memory %d, places %d: %d, want %d", c.mem, c.off, got, c.want)
+		}
+	}
+}
