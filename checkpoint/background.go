@@ -16,9 +16,20 @@ type background struct {
 	running sync.WaitGroup
 	manual  bool // no goroutines: the test's driver does the steps
 
-	mu  sync.Mutex
-	err error // the last fault of background work, for status
+	mu     sync.Mutex
+	faults [faultKinds]error // what work of each kind failed with when it was last tried
 }
+
+// faultKind is what kind of work failed.
+type faultKind uint8
+
+const (
+	faultDamage   faultKind = iota // what was read is not what was written; it stays so
+	faultSpace                     // more room for data
+	faultSnapshot                  // a map snapshot
+	faultPunch                     // space given back
+	faultKinds
+)
 
 func startBackground(s *Store, manual bool) *background {
 	b := &background{s: s, manual: manual,
@@ -71,21 +82,29 @@ func (b *background) help(once func() bool) {
 	}
 }
 
-// report keeps the fault of work that has no caller to return it to.
-func (b *background) report(err error) {
+// report keeps the fault of work that has no caller to return it to, until such work succeeds: nil.
+func (b *background) report(kind faultKind, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.err == nil || b.err.Error() != err.Error() {
+	switch before := b.faults[kind]; {
+	case err == nil && before != nil:
+		b.s.log.Info("background work succeeds again", "after", before)
+	case err != nil && (before == nil || before.Error() != err.Error()):
 		b.s.log.Error("background work failed", "error", err)
 	}
-	b.err = err
+	b.faults[kind] = err
 }
 
-// fault returns the last reported fault.
-func (b *background) fault() error {
+// fault returns the gravest reported fault, passing over a lack of space if there is some now.
+func (b *background) fault(space bool) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.err
+	for kind, err := range b.faults {
+		if err != nil && (faultKind(kind) != faultSpace || !space) {
+			return err
+		}
+	}
+	return nil
 }
 
 // watch starts background work whose time has come. The store's mutex is held.
@@ -156,7 +175,7 @@ func (s *Store) snapshotOnce() {
 	s.wakeLanes() // once more: who found the journal full since the commit could not ask for another
 	s.mu.Unlock()
 	if err != nil {
-		s.background.report(err)
+		s.background.report(faultSnapshot, err)
 	}
 }
 
@@ -175,7 +194,7 @@ func (s *Store) sweepOnce() bool {
 		err = s.commitSweep(r, w)
 	}
 	if err != nil {
-		s.background.report(err)
+		s.background.report(faultDamage, err)
 		return false
 	}
 	return true

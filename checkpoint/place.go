@@ -164,7 +164,7 @@ func (l *lane) secure(n uint64) bool {
 			l.free += x.n
 		}
 		if err != nil {
-			l.s.background.report(err)
+			l.s.background.report(faultDamage, err)
 			return false
 		}
 		if len(got) == k {

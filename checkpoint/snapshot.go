@@ -49,6 +49,7 @@ func (s *Store) snapshot() error {
 	err := perform(s, snapshotOrder, &sn)
 	if err == nil {
 		s.stats.snapshots.Add(1)
+		s.background.report(faultSnapshot, nil)
 		return nil
 	}
 	err = fmt.Errorf("map snapshot: %w", err)

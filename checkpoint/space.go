@@ -30,6 +30,7 @@ func (s *Store) makeSpace() {
 		s.outOfSpace(err)
 		return
 	}
+	s.background.report(faultSpace, nil)
 	s.mu.Lock()
 	s.want.space = false
 	s.wakeLanes()
@@ -77,7 +78,7 @@ func (s *Store) outOfSpace(err error) {
 	defer s.mu.Unlock()
 	s.want.space = false
 	if err != nil {
-		s.background.report(err)
+		s.background.report(faultSpace, err)
 	}
 	for _, l := range s.lanes {
 		l.post(func(m *mail) { m.full = true })

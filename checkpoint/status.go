@@ -77,7 +77,7 @@ func (s *Store) Status() Status {
 	}
 	if err := s.poisoned(); err != nil {
 		st.Error = err.Error()
-	} else if err := s.background.fault(); err != nil {
+	} else if err := s.background.fault(u.free > 0); err != nil {
 		st.Error = err.Error()
 	}
 	return st

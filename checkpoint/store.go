@@ -142,6 +142,10 @@ func (s *Store) closeJournal() error {
 		return err
 	}
 	err := s.snapshot()
+	if errors.Is(err, ErrNoSpace) && !errors.Is(err, ErrPoisoned) {
+		s.log.Warn("closed without a map snapshot: the next opening reads the journal", "error", err)
+		err = nil
+	}
 	if err == nil {
 		s.mu.Lock()
 		s.flush.wanted = true

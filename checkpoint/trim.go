@@ -63,8 +63,9 @@ func (s *Store) trimOnce() {
 	}
 	s.trims.n -= x.n
 	s.mu.Unlock()
-	if err := perform(s, trimOrder, &hole{x}); err != nil {
-		s.background.report(err)
+	err := perform(s, trimOrder, &hole{x})
+	s.background.report(faultPunch, err)
+	if err != nil {
 		s.mu.Lock()
 		s.slots.release(x) // no hole, but free all the same
 		s.mu.Unlock()
@@ -84,8 +85,9 @@ func (s *Store) trimSlack() bool {
 	if x.n == 0 {
 		return false
 	}
-	if err := perform(s, trimOrder, &hole{x}); err != nil {
-		s.background.report(err)
+	err := perform(s, trimOrder, &hole{x})
+	s.background.report(faultPunch, err)
+	if err != nil {
 		s.mu.Lock()
 		s.slots.release(x)
 		s.mu.Unlock()
