@@ -11,6 +11,10 @@ import (
 // controlShare: one part in so many of the area is left to control records.
 const controlShare = 8
 
+// proofRoom is what all others leave to proven records: one of a flush round that began before the
+// last other record, one of the round after it, and the end of the lap where neither fits.
+const proofRoom = 3 * (recordHead + wordLen)
+
 // errJournalFull means that a snapshot must be made before more is appended.
 var errJournalFull = errors.New("journal full")
 
@@ -191,9 +195,17 @@ func (j *journal) fits(n int) bool {
 
 // reserve returns the place where the next record's payload is made; seal completes it. Until
 // then nothing is appended, and another reserve takes the place again. The last eighth of the
-// area is left to control records, which a full journal must still take: without them nothing
-// can be proven, snapshot or deleted.
+// area is left to control records, which a full journal must still take, and the end of that to
+// proofs: without room for one a flush round fails, and with it the store.
 func (j *journal) reserve(payload int, control bool) ([]byte, error) {
+	if control {
+		return j.reserveUpTo(j.size-proofRoom, payload)
+	}
+	return j.reserveUpTo(j.size-j.size/controlShare, payload)
+}
+
+// reserveUpTo does so as long as no more than limit bytes of the area are taken then.
+func (j *journal) reserveUpTo(limit uint64, payload int) ([]byte, error) {
 	if j.failed.Load() {
 		return nil, j.failure()
 	}
@@ -202,12 +214,9 @@ func (j *journal) reserve(payload int, control bool) ([]byte, error) {
 	}
 	n := uint64(recordHead + roundUp8(payload))
 	left := j.size - uint64(j.next.pos)%j.size
-	need, limit := n, j.size
+	need := n
 	if left < n {
 		need += left
-	}
-	if !control {
-		limit -= j.size / controlShare
 	}
 	if j.used()+need > limit {
 		return nil, errJournalFull
@@ -282,7 +291,7 @@ func (j *journal) release(upTo position) {
 // prove appends a record that says: the data of every record before pos is durable. It counts
 // after a power cut, and only once a sync has followed it.
 func (j *journal) prove(pos position) error {
-	p, err := j.reserve(wordLen, true)
+	p, err := j.reserveUpTo(j.size, wordLen)
 	if err != nil {
 		return err
 	}

@@ -188,7 +188,7 @@ func TestJournalLapEnds(t *testing.T) {
 				if rest := l.j.room() - l.j.used() - n - want; rest > 0 && rest < recordHead {
 					want -= recordHead
 				}
-				_, err := l.j.reserve(int(want)-recordHead, true)
+				_, err := l.j.reserveUpTo(l.j.room(), int(want)-recordHead)
 				l.must(err)
 				l.j.seal(recordResize, 0, 0, 0)
 			}
@@ -423,5 +423,31 @@ func BenchmarkJournalAppend(b *testing.B) {
 			b.Fatal(err)
 		}
 		j.seal(recordWrite, 1, 1, 1)
+	}
+}
+
+// TestRoomForProofs: control records filled the journal to its end, the next flush round could prove
+// nothing, and the store stopped. Whatever the end of the lap looks like, two proofs have room.
+func TestRoomForProofs(t *testing.T) {
+	for skew := range 40 {
+		l := newLog(t, 1)
+		for range skew {
+			l.append()
+			l.must(l.j.prove(l.j.tail()))
+		}
+		l.must(l.j.sync())
+		l.j.release(l.j.tail())
+		for {
+			p, err := l.j.reserve(wordLen, true)
+			if err == errJournalFull {
+				break
+			}
+			l.must(err)
+			clear(p)
+			l.j.seal(recordRetire, 0, 0, 0)
+		}
+		for range 2 {
+			l.must(l.j.prove(l.j.tail()))
+		}
 	}
 }
