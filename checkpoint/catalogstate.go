@@ -2,9 +2,9 @@ package checkpoint
 
 import "time"
 
-// catalog returns the state as a catalog knows it, without what is in the arrays, which is known when
-// they are written. Nothing in it
-// shares memory with the state, so that it may be encoded while the state goes on.
+// catalog returns the state as a catalog knows it, without the arrays: what it says of them is
+// known when they are written. Nothing in it shares memory with the state, so that it may be
+// encoded while the state goes on.
 func (s *state) catalog() catalog {
 	c := catalog{
 		seq: s.seq, epoch: s.epoch, line: s.line, size: s.size, nextRun: s.nextRun,

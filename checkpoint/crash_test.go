@@ -20,8 +20,9 @@ var (
 	crashSeed = flag.Uint64("crash.seed", 0, "the one seed that TestCrash runs; 0: as many as it takes")
 )
 
-// cutsPerSeed is how many cuts a seed's workload gets at least, then it ends.
-const cutsPerSeed = 80
+// cutsPerSeed is how many cuts a seed's workload gets, one after every operation from a random
+// one on; then it ends.
+const cutsPerSeed = 96
 
 // TestCrash runs random workloads and ends the process, and the machine, after every operation of
 // the disk: each time a store opened on what is left must hold all that was promised.
@@ -110,7 +111,7 @@ func crashRun(seed uint64, edit func(*plan)) (cuts int, err error) {
 	}
 	c.watch = func(op int) { c.op = op; c.cut() }
 	c.peek = func() {
-		if c.rng.IntN(8) == 0 {
+		if c.rng.IntN(4) == 0 {
 			c.cut()
 		}
 	}
@@ -124,6 +125,9 @@ func crashRun(seed uint64, edit func(*plan)) (cuts int, err error) {
 // cut takes the disk away in both ways. The live store is in the middle of an operation: nothing
 // of it may be used but what the disk has.
 func (c *crasher) cut() {
+	if c.cuts >= cutsPerSeed {
+		return
+	}
 	for _, kind := range []disktest.Kind{disktest.Kill, disktest.PowerCut} {
 		c.cuts++
 		disk := c.disk.Cut(kind)

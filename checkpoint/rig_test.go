@@ -174,12 +174,14 @@ func (r *rig) afterOp(op int) {
 }
 
 // others lets lanes do a few steps in the middle of a procedure.
-func (r *rig) others() {
+func (r *rig) others() { r.othersUpTo(4) }
+
+func (r *rig) othersUpTo(steps int) {
 	if r.working || r.s == nil || !r.s.mu.TryLock() {
 		return
 	}
 	r.s.mu.Unlock()
-	for range r.rng.IntN(4) {
+	for range r.rng.IntN(steps) {
 		r.laneStep()
 	}
 }
@@ -319,8 +321,8 @@ func withOthers[T any](order []step[T]) []step[T] {
 	for _, row := range order {
 		rows = append(rows, step[T]{"others", func(s *Store, _ *T) error {
 			if r, ok := rigs.Load(s); ok {
+				r.(*rig).othersUpTo(24)
 				r.(*rig).peek()
-				r.(*rig).others()
 			}
 			return nil
 		}}, row)

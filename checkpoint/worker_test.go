@@ -86,9 +86,10 @@ func (w *worker) step() {
 		w.lane.Dispatch()
 	case k < 7:
 		w.complete()
-	case k < 8:
-		w.lane.Wake()
 	default:
+		if k < 9 {
+			w.lane.Wake()
+		}
 		w.settle()
 	}
 }
@@ -198,7 +199,7 @@ func (w *worker) verify(e *errand) {
 
 // submit makes a random request.
 func (w *worker) submit() {
-	r, l := w.r, w.r.ledger
+	l := w.r.ledger
 	e := &errand{}
 	e.Op = w.pick()
 	e.Tag, w.free = w.free[len(w.free)-1], w.free[:len(w.free)-1]
@@ -228,7 +229,6 @@ func (w *worker) submit() {
 	default:
 		e.issued = l.tick()
 	}
-	_ = r
 	w.busy[&e.Request] = e
 	w.lane.Submit(&e.Request)
 }

@@ -1,0 +1,98 @@
+package checkpoint
+
+import (
+	"flag"
+	"slices"
+	"testing"
+)
+
+var orderingSeeds = flag.Int("ordering.seeds", 300, "within how many seeds a swap must be caught")
+
+// harmlessSeeds is how many seeds a swap survives that nothing can see.
+const harmlessSeeds = 12
+
+// swap is a row of docs/ORDERING.md in the wrong place.
+type swap struct {
+	name     string
+	harmless string // why nothing can see it; empty: the crash test must
+	orders   func() // changes the product's procedures
+	plan     func(*plan)
+}
+
+// move takes a row of a procedure to another place.
+func move[T any](order []step[T], from, to string) []step[T] {
+	at := func(name string) int {
+		return slices.IndexFunc(order, func(s step[T]) bool { return s.name == name })
+	}
+	i, k := at(from), at(to)
+	if i < 0 || k < 0 {
+		panic("no row " + from + " or " + to)
+	}
+	row := order[i]
+	rest := slices.Delete(slices.Clone(order), i, i+1)
+	return slices.Insert(rest, k, row)
+}
+
+func flushSwap(from, to string) func() { return func() { flushOrder = move(flushOrder, from, to) } }
+
+func snapshotSwap(from, to string) func() {
+	return func() { snapshotOrder = move(snapshotOrder, from, to) }
+}
+
+var swaps = []swap{
+	{name: "write: report before the data is placed", plan: func(p *plan) { p.hasty = true }},
+	{name: "write: report before the record", plan: func(p *plan) { p.eager = true }},
+
+	{name: "flush: proof before data", orders: flushSwap("append the proof", "sync the data")},
+	{name: "flush: journal before proof", orders: flushSwap("sync the journal", "append the proof")},
+	{name: "flush: free before journal", orders: flushSwap("free what was given up", "sync the journal")},
+	{name: "flush: answer before free", orders: flushSwap("answer", "free what was given up"),
+		harmless: "both rely on the synced journal and on nothing else; none waits for the other"},
+	{name: "flush: answer before journal", orders: flushSwap("answer", "sync the journal")},
+
+	{name: "snapshot: data before pages", orders: snapshotSwap("sync the data", "write the pages"),
+		harmless: "the data that the cut names was written before it; both must precede the superblock only"},
+	{name: "snapshot: map before data", orders: snapshotSwap("sync the map", "sync the data"),
+		harmless: "two files that do not name each other; both must precede the superblock only"},
+	{name: "snapshot: superblock before map", orders: snapshotSwap("write the superblock", "sync the map")},
+	{name: "snapshot: superblock before data", orders: snapshotSwap("sync the data", "write the superblock")},
+	{name: "snapshot: release before superblock",
+		orders: snapshotSwap("release journal and pages", "write the superblock")},
+
+	{name: "trim: free before punch", orders: func() { trimOrder = move(trimOrder, "free the slots", "punch the hole") }},
+
+	{name: "open: journal before data", orders: func() {
+		openOrder = move(openOrder, "begin an incarnation of the journal", "sync the data")
+	}},
+	{name: "open: slots before journal", orders: func() {
+		openOrder = move(openOrder, "let slots be reused", "begin an incarnation of the journal")
+	}, harmless: "it says what becomes of slots given up from now on, and nobody gives up any before Open returns"},
+}
+
+// TestOrdering puts each row of docs/ORDERING.md in a wrong place, one at a time: the crash test
+// must find it, or the row must say why nothing can.
+func TestOrdering(t *testing.T) {
+	for _, w := range swaps {
+		t.Run(w.name, func(t *testing.T) {
+			flush, snap, trim, open := flushOrder, snapshotOrder, trimOrder, openOrder
+			defer func() { flushOrder, snapshotOrder, trimOrder, openOrder = flush, snap, trim, open }()
+			if w.orders != nil {
+				w.orders()
+			}
+			defer loosened()()
+			seeds := *orderingSeeds
+			if w.harmless != "" {
+				seeds = harmlessSeeds
+			}
+			ran, cuts, err := crashMany(1, 1<<40, seeds, w.plan)
+			switch {
+			case w.harmless == "" && err == nil:
+				t.Errorf("not caught by %d cuts over %d seeds", cuts, ran)
+			case w.harmless != "" && err != nil:
+				t.Errorf("thought to be harmless (%s): %v", w.harmless, err)
+			case err != nil:
+				t.Logf("caught after %d cuts over %d seeds: %.160v", cuts, ran, err)
+			}
+		})
+	}
+}
