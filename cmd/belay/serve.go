@@ -18,8 +18,9 @@ import (
 
 // Bounds and words of the flags.
 const (
-	maxUnretired = 1024
-	maxPollUs    = 1_000_000
+	maxUnretired  = 1024
+	maxPollUs     = 1_000_000
+	defaultSegMax = 126 // with header and status QEMU's usual ring of 128 entries
 )
 
 var (
@@ -33,6 +34,7 @@ type serveOptions struct {
 	fd           int
 	queues       int
 	queueSize    int
+	segMax       int
 	readOnly     bool
 	takeover     bool
 	maxUnretired int
@@ -45,7 +47,8 @@ type serveOptions struct {
 
 // defaults are the options as they are when no flag says otherwise.
 func (o *serveOptions) defaults() {
-	*o = serveOptions{fd: -1, queues: 4, queueSize: 256, maxUnretired: 4, engine: "auto", logLevel: "info"}
+	*o = serveOptions{fd: -1, queues: 4, queueSize: 256, segMax: defaultSegMax, maxUnretired: 4,
+		engine: "auto", logLevel: "info"}
 }
 
 func serveVerb(a *app) *cobra.Command {
@@ -83,6 +86,8 @@ Prometheus metrics:
 	f.IntVar(&o.fd, "fd", o.fd, "serve the UNIX socket at this file descriptor, connected or listening")
 	f.IntVar(&o.queues, "num-queues", o.queues, "queues offered to the front end")
 	f.IntVar(&o.queueSize, "queue-size", o.queueSize, "requests in flight that each queue is prepared for")
+	f.IntVar(&o.segMax, "seg-max", o.segMax,
+		"pieces of data in one request, as told to the guest; its rings need two entries more")
 	f.BoolVar(&o.readOnly, "read-only", o.readOnly, "let the guest read only")
 	f.BoolVar(&o.takeover, "takeover", o.takeover,
 		"return to the last retired checkpoint first, and fence off whoever served before")
@@ -112,6 +117,7 @@ func (o *serveOptions) check() error {
 	}{
 		{"num-queues", o.queues, 1, blk.MaxQueues},
 		{"queue-size", o.queueSize, 1, blk.MaxDepth},
+		{"seg-max", o.segMax, 1, blk.MaxSegments},
 		{"max-unretired", o.maxUnretired, 1, maxUnretired},
 		{"poll-us", o.pollUs, 0, maxPollUs},
 	} {

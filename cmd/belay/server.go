@@ -83,7 +83,8 @@ func (s *server) build() (err error) {
 		serial = s.volume.serial()
 	}
 	s.device, err = blk.New(s.volume.store, blk.Options{
-		Queues: s.options.queues, Depth: s.options.queueSize, Serial: serial, Engine: s.engine,
+		Queues: s.options.queues, Depth: s.options.queueSize, SegMax: s.options.segMax,
+		Serial: serial, Engine: s.engine,
 		Spin: time.Duration(s.options.pollUs) * time.Microsecond,
 	})
 	if err != nil {
