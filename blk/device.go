@@ -45,6 +45,13 @@ func New(store Store, opts Options) (*Device, error) {
 	d := &Device{store: store, opts: opts}
 	copy(d.serial[:], opts.Serial)
 	d.writeback.Store(true)
+	if keeper, ok := store.(CacheKeeper); ok {
+		off, err := keeper.WriteThrough()
+		if err != nil {
+			return nil, err
+		}
+		d.writeback.Store(!off)
+	}
 	for i := range opts.Queues {
 		d.workers = append(d.workers, &worker{dev: d, index: i})
 	}
@@ -106,12 +113,19 @@ func (d *Device) config() [configSize]byte {
 
 // WriteConfig lets the guest switch the write cache, which is the one field it may write. When it
 // is switched off, completed writes that are still volatile become durable with the flush that
-// follows the next write: there is no time to flush here, as the front end waits.
+// follows the next write: there is no time to flush here, as the front end waits. A choice that
+// cannot be kept is refused, and the guest reads that nothing changed.
 func (d *Device) WriteConfig(off uint32, p []byte) error {
 	if off != writebackOffset || len(p) != 1 {
 		return &ConfigError{off, len(p)}
 	}
-	d.writeback.Store(p[0] != 0)
+	on := p[0] != 0
+	if keeper, ok := d.store.(CacheKeeper); ok {
+		if err := keeper.SetWriteThrough(!on); err != nil {
+			return fmt.Errorf("write cache: %w", err)
+		}
+	}
+	d.writeback.Store(on)
 	return nil
 }
 

@@ -109,6 +109,41 @@ func TestConfigIsReadOnlyButForTheCache(t *testing.T) {
 	}
 }
 
+// keeper is a store that remembers the write cache, or cannot.
+type keeper struct {
+	*fileStore
+	through bool
+	err     error
+}
+
+func (k *keeper) WriteThrough() (bool, error) { return k.through, nil }
+
+func (k *keeper) SetWriteThrough(on bool) error {
+	if k.err == nil {
+		k.through = on
+	}
+	return k.err
+}
+
+// What a guest chose holds for the next device of the same store; what cannot be kept is refused
+// and not half done.
+func TestCacheIsKept(t *testing.T) {
+	store := &keeper{fileStore: newFileStore(t, 1<<20, true)}
+	d := newDevice(t, store, Options{})
+	if err := d.WriteConfig(writebackOffset, []byte{0}); err != nil || !store.through {
+		t.Fatal("not kept:", err)
+	}
+	d = newDevice(t, store, Options{})
+	d.SetFeatures(featFlush | featConfigWCE)
+	if !d.writeThrough() {
+		t.Fatal("forgotten")
+	}
+	store.err = errors.New("no place for it")
+	if err := d.WriteConfig(writebackOffset, []byte{1}); !errors.Is(err, store.err) || !d.writeThrough() {
+		t.Fatal("switched though it could not be kept:", err)
+	}
+}
+
 func TestFeatures(t *testing.T) {
 	const always = featSegMax | featBlkSize | featFlush | featTopology | featConfigWCE | featMQ |
 		featDiscard | featWriteZeroes

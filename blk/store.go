@@ -12,3 +12,10 @@ type Store interface {
 	// flight, that moves data with eng.
 	NewLane(depth int, eng bio.Engine) (bio.Lane, error)
 }
+
+// CacheKeeper is a Store that remembers whether the guest switched its write cache off. A front
+// end says so once, also if its server is restarted later.
+type CacheKeeper interface {
+	WriteThrough() (bool, error)
+	SetWriteThrough(on bool) error
+}

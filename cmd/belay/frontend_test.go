@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -20,6 +21,8 @@ import (
 //	write SECTOR TEXT, expect SECTOR TEXT, flush, discard SECTOR COUNT
 //	hold FILE     makes the file and goes on when it is gone
 //	size BYTES    demands this size of the disk
+//	segments N    demands that requests may have so many pieces
+//	cache 0|1     switches the write cache; expect-cache 0|1 demands that it is so
 func frontEnd(args []string) error {
 	f, err := vhosttest.Connect(args[0], guestOptions)
 	if err != nil {
@@ -28,6 +31,12 @@ func frontEnd(args []string) error {
 	defer f.Close()
 	return guest(f, args[1:])
 }
+
+// Places in the config space (virtio 1.2, section 5.2.4).
+const (
+	segMaxOffset    = 12
+	writebackOffset = 32
+)
 
 var guestOptions = vhosttest.Options{EventIdx: true, Indirect: true, Inflight: true}
 
@@ -75,6 +84,20 @@ func operate(f *vhosttest.FrontEnd, disk *vhosttest.Disk, args []string) (int, e
 		sectors, err := f.Capacity()
 		if err == nil && sectors*sectorSize != number {
 			err = fmt.Errorf("the disk has %d sectors", sectors)
+		}
+		return 2, err
+	case "segments":
+		space, err := f.Config(segMaxOffset, 4)
+		if err == nil && binary.LittleEndian.Uint32(space) != uint32(number) {
+			err = fmt.Errorf("the disk takes % x segments", space)
+		}
+		return 2, err
+	case "cache":
+		return 2, f.WriteConfig(writebackOffset, []byte{byte(number)})
+	case "expect-cache":
+		space, err := f.Config(writebackOffset, 1)
+		if err == nil && space[0] != byte(number) {
+			err = fmt.Errorf("the cache is at %d", space[0])
 		}
 		return 2, err
 	case "hold":
