@@ -193,8 +193,12 @@ func (s *Store) sweepOnce() bool {
 	if err == nil {
 		err = s.commitSweep(r, w)
 	}
+	kind := faultDamage
+	if err == errJournalFull {
+		kind, err = faultSnapshot, s.snapshot() // then once more
+	}
 	if err != nil {
-		s.background.report(faultDamage, err)
+		s.background.report(kind, err)
 		return false
 	}
 	return true

@@ -274,10 +274,5 @@ func (s *Store) commitSweep(r *run, w swept) error {
 	}
 	owner, _ := s.findRun(r.id)
 	record := sweepRecord{run: r.id, count: uint32(r.blocks)}
-	err := s.enter(recordSweep, sweepLen, record.encode, func() { s.sweep(owner, r, w) })
-	if err == errJournalFull {
-		s.want.snapshot = true // then once more
-		return nil
-	}
-	return err
+	return s.enter(recordSweep, sweepLen, record.encode, func() { s.sweep(owner, r, w) })
 }
