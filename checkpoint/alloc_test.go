@@ -22,7 +22,11 @@ type allocRig struct {
 
 func newAllocRig(t *testing.T, kind aio.Kind, depth int) *allocRig {
 	t.Helper()
-	s := open(t, newVolume(t, CreateOptions{Size: 64 << 20}), Options{})
+	return newAllocRigOn(t, open(t, newVolume(t, CreateOptions{Size: 64 << 20}), Options{}), kind, depth)
+}
+
+func newAllocRigOn(t *testing.T, s *Store, kind aio.Kind, depth int) *allocRig {
+	t.Helper()
 	eng, err := aio.New(kind, depth)
 	if err != nil {
 		t.Fatal(err)

@@ -43,9 +43,13 @@ var flushOrder = []step[flushRound]{
 	{"answer", (*Store).answer},
 }
 
-// joinFlush adds a waiter to the next round. It returns false if everything is durable already.
+// joinFlush adds a waiter to the next round. It returns false if everything is durable already,
+// or if this store may not change the disk and so has nothing of its own to make durable.
 // The store's mutex is held.
 func (s *Store) joinFlush(w flushWaiter) bool {
+	if s.opts.ReadOnly {
+		return false
+	}
 	if s.journal.tail() == s.flush.synced && !s.flush.running && len(s.flush.waiters) == 0 {
 		return false
 	}
