@@ -59,7 +59,11 @@ func (s *Store) open() error {
 	if err := perform(s, openOrder, &struct{}{}); err != nil {
 		return err
 	}
-	return s.dropTemporary()
+	if err := s.dropTemporary(); err != nil {
+		return err
+	}
+	s.background.pokeTend() // an earlier server may have left runs to sweep
+	return nil
 }
 
 // openFiles opens what the superblock names and takes the lock.

@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/belay-vm/belay/internal/disktest"
 )
@@ -55,6 +56,27 @@ func TestSweepOnAFullDisk(t *testing.T) {
 	}
 	if _, r := s.nextSweep(); r != nil {
 		t.Fatal("the run was not swept")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestOpenGoesOnSweeping: what a server had not swept when it ended was left to the first background
+// work that something else asked for.
+func TestOpenGoesOnSweeping(t *testing.T) {
+	d, s := sweepable(t)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := openOn(fakeFS{d}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(2*time.Second); s.Status().Background != "idle"; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody sweeps")
+		}
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
