@@ -143,6 +143,9 @@ func (s *Store) freeGivenUp(r *flushRound) error {
 	}
 	s.limbo.durable(r.seal)
 	s.limbo.collect(s.release)
+	if s.excess() > s.tuning.growSlots/4 { // for less it is not worth to wake anybody
+		s.background.pokeTend()
+	}
 	return nil
 }
 

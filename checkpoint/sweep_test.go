@@ -73,7 +73,7 @@ func TestOpenGoesOnSweeping(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(2*time.Second); s.Status().Background != "idle"; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); s.Status().Background != "idle"; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("nobody sweeps")
 		}

@@ -72,15 +72,20 @@ func (s *Store) trimOnce() {
 	}
 }
 
+// excess returns how many slots are beyond the slack and a step of growth. The store's mutex is held.
+func (s *Store) excess() uint64 {
+	u := s.slots.usage()
+	bound := u.cold + u.referenced + s.slack() + s.tuning.growSlots
+	if s.fixed || u.total < bound {
+		return 0
+	}
+	return u.total - bound
+}
+
 // trimSlack gives back what is beyond the slack and reports whether there was any.
 func (s *Store) trimSlack() bool {
 	s.mu.Lock()
-	u := s.slots.usage()
-	over := int64(u.total) - int64(u.cold) - int64(u.referenced) - int64(s.slack()) - int64(s.tuning.growSlots)
-	var x extent
-	if over > 0 && !s.fixed {
-		x = s.slots.takeWarm(min(uint64(over), punchBytes/blockSize))
-	}
+	x := s.slots.takeWarm(min(s.excess(), punchBytes/blockSize))
 	s.mu.Unlock()
 	if x.n == 0 {
 		return false
