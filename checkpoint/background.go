@@ -148,7 +148,6 @@ func (s *Store) tendOnce() bool {
 	s.mu.Lock()
 	w := s.want
 	trim := s.trims.n > 0
-	_, pending := s.nextSweep()
 	s.mu.Unlock()
 	switch {
 	case w.space:
@@ -157,12 +156,18 @@ func (s *Store) tendOnce() bool {
 		s.snapshotOnce()
 	case trim:
 		s.trimOnce()
-	case pending != nil:
-		return s.sweepOnce()
 	default:
-		return s.trimSlack()
+		return s.sweeps() && s.sweepOnce() || s.trimSlack()
 	}
 	return true
+}
+
+// sweeps reports whether a run waits to be swept. It looks at all of them, with the mutex held.
+func (s *Store) sweeps() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, r := s.nextSweep()
+	return r != nil
 }
 
 // snapshotOnce makes the snapshot that was asked for.
