@@ -125,7 +125,7 @@ func crashRun(seed uint64, edit func(*plan)) (cuts int, err error) {
 // cut takes the disk away in both ways. The live store is in the middle of an operation: nothing
 // of it may be used but what the disk has.
 func (c *crasher) cut() {
-	if c.cuts >= cutsPerSeed {
+	if c.cuts >= cutsPerSeed || c.narrow && !c.between {
 		return
 	}
 	for _, kind := range []disktest.Kind{disktest.Kill, disktest.PowerCut} {

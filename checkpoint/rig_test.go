@@ -26,6 +26,7 @@ type plan struct {
 	aged      int  // writes before the workload begins, so that the journal is about to wrap
 	hasty     bool // engines report completion before they write
 	eager     bool // the driver acknowledges before Settle
+	narrow    bool // cuts come between the rows of procedures only
 }
 
 func newPlan(seed uint64) plan {
@@ -40,6 +41,9 @@ func newPlan(seed uint64) plan {
 	p.tuning = tuning{
 		regionSlots: 1 + rng.Uint64N(16), growSlots: 16 + rng.Uint64N(64),
 		minSlack: 4 + rng.Uint64N(64), unprovenBlocks: 8 + rng.Uint64N(100),
+	}
+	if rng.IntN(4) > 0 { // hardly any free slot but those just given up
+		p.tuning.regionSlots, p.tuning.growSlots, p.tuning.minSlack = 1+rng.Uint64N(2), 1+rng.Uint64N(8), 1+rng.Uint64N(8)
 	}
 	for i, w := range usualWeights {
 		p.weights[i] = w * []int{0, 1, 1, 4}[rng.IntN(4)]
@@ -66,6 +70,7 @@ type rig struct {
 	faulty  bool         // operations are made to fail
 	broken  bool         // one has
 	working bool         // a lane is at it, or nobody may be
+	between bool         // two rows of a procedure
 	views   []openView
 }
 
@@ -184,6 +189,17 @@ func (r *rig) othersUpTo(steps int) {
 	for range r.rng.IntN(steps) {
 		r.laneStep()
 	}
+}
+
+// rush lets lanes do so much that they use free slots up, if a plan is narrow.
+func (r *rig) rush() {
+	if !r.narrow || r.working || !r.s.mu.TryLock() {
+		r.othersUpTo(24)
+		return
+	}
+	r.s.wakeLanes() // always allowed
+	r.s.mu.Unlock()
+	r.othersUpTo(200)
 }
 
 // alone keeps lanes from being driven while fn runs.
@@ -321,8 +337,10 @@ func withOthers[T any](order []step[T]) []step[T] {
 	for _, row := range order {
 		rows = append(rows, step[T]{"others", func(s *Store, _ *T) error {
 			if r, ok := rigs.Load(s); ok {
-				r.(*rig).othersUpTo(24)
+				r.(*rig).between = true
+				r.(*rig).rush()
 				r.(*rig).peek()
+				r.(*rig).between = false
 			}
 			return nil
 		}}, row)
