@@ -30,38 +30,51 @@ func (q *Queue) setKick(fd int) {
 
 // setCall takes ownership of fd, -1 for none, and writes it once: a completion whose
 // notification was lost with a former backend is noticed then. At any time.
-func (q *Queue) setCall(fd int) { q.replace(&q.callFD, fd); q.notify() }
+func (q *Queue) setCall(fd int) {
+	q.mu.Lock()
+	closeEvent(q.callFD)
+	q.callFD, q.callWaits = fd, canWait(fd)
+	q.mu.Unlock()
+	q.notify()
+}
 
 // setErr takes ownership of fd, -1 for none. At any time.
-func (q *Queue) setErr(fd int) { q.replace(&q.errFD, fd) }
-
-func (q *Queue) replace(place *int, fd int) {
+func (q *Queue) setErr(fd int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	closeEvent(*place)
-	*place = fd
+	closeEvent(q.errFD)
+	q.errFD = fd
 }
 
 // notify writes the call eventfd. The lock keeps a completion from going to a descriptor
-// that was closed meanwhile and perhaps given out anew.
+// that was closed meanwhile and perhaps given out anew. Where the front end reads its eventfd
+// without O_NONBLOCK, which is its choice and not changed here, each write is preceded by a look
+// at whether it would wait.
 func (q *Queue) notify() {
 	q.mu.Lock()
-	writeEvent(q.callFD)
+	if q.callWaits {
+		signalFD(q.callFD)
+	} else {
+		writeEvent(q.callFD)
+	}
 	q.mu.Unlock()
 }
 
 // signalError writes the error eventfd.
 func (q *Queue) signalError() {
 	q.mu.Lock()
-	writeEvent(q.errFD)
+	signalFD(q.errFD)
 	q.mu.Unlock()
 }
 
 // close closes the descriptors: after Run returned.
 func (q *Queue) close() {
 	q.setKick(-1)
-	q.replace(&q.callFD, -1)
-	q.replace(&q.errFD, -1)
+	q.mu.Lock()
+	closeEvent(q.callFD)
+	closeEvent(q.errFD)
+	q.callFD, q.errFD = -1, -1
+	q.mu.Unlock()
 	closeEvent(q.stop)
 	q.stop = -1
 }
@@ -69,8 +82,30 @@ func (q *Queue) close() {
 // one is what a writer adds to an eventfd.
 var one = binary.NativeEndian.AppendUint64(nil, 1)
 
-// writeEvent adds one to an eventfd. Its only errors are EAGAIN, for one that nobody read
-// 2^64-2 times, and those of a descriptor that is no eventfd: the front end's own loss.
+// canWait reports whether a write to an eventfd would wait while its count is at its maximum,
+// which a front end can set.
+func canWait(fd int) bool {
+	if fd < 0 {
+		return false
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	return err != nil || flags&unix.O_NONBLOCK == 0
+}
+
+// signalFD adds one to an eventfd unless that would wait.
+func signalFD(fd int) {
+	if fd < 0 {
+		return
+	}
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	if n, err := unix.Poll(p, 0); err != nil || n != 1 || p[0].Revents&unix.POLLOUT == 0 {
+		return
+	}
+	writeEvent(fd)
+}
+
+// writeEvent adds one to an eventfd. Its only errors are EAGAIN, for one that is full, and those
+// of a descriptor that is no eventfd: the front end's own loss.
 func writeEvent(fd int) {
 	if fd >= 0 {
 		_, _ = unix.Write(fd, one)

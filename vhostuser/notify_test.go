@@ -1,8 +1,11 @@
 package vhostuser
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -111,6 +114,46 @@ func TestPublishOnce(t *testing.T) {
 		r.q.setCall(-1)
 		r.drv.enable()
 		passOne(r, seg{dataAt, 1, true})
+	})
+}
+
+// TestFullEventfd : a front end can fill the count of an eventfd, and a write then waits until
+// somebody reads it, unless the front end chose O_NONBLOCK. It must not wait here.
+func TestFullEventfd(t *testing.T) {
+	bothLayouts(t, func(t *testing.T, packed bool) {
+		own, give := eventfd(t)
+		if err := unix.SetNonblock(own, false); err != nil {
+			t.Fatal(err)
+		}
+		fill := func() { // one below the count that cannot be
+			_, _ = unix.Write(own, binary.NativeEndian.AppendUint64(nil, math.MaxUint64-1))
+		}
+		fill()
+		r := newRig(t, rigOptions{packed: packed, size: 8})
+		second, err := unix.Dup(own)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			r.q.setCall(give)
+			passOne(r, seg{dataAt, 1, true})
+			r.q.setErr(second)
+			r.q.signalError()
+		}()
+		select {
+		case <-done:
+		case <-time.After(10 * time.Second):
+			t.Error("a write to a full eventfd waits")
+			signals(t, own) // lets it go on
+			<-done
+		}
+		signals(t, own)
+		passOne(r, seg{dataAt, 1, true})
+		if n := signals(t, own); n != 1 {
+			t.Errorf("%d notifications after the front end read its eventfd, want 1", n)
+		}
 	})
 }
 

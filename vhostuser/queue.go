@@ -28,9 +28,10 @@ type Queue struct {
 	stopping  atomic.Bool
 	published atomic.Uint64
 
-	mu     sync.Mutex // the session may replace these while Run writes to them
-	callFD int
-	errFD  int
+	mu        sync.Mutex // the session may replace these while Run writes to them
+	callFD    int
+	callWaits bool // a write to callFD may wait
+	errFD     int
 }
 
 // newQueue checks the ring's addresses and recovers what a backend that died left in fl.

@@ -244,16 +244,3 @@ func isEventFD(fd int) bool {
 	name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
 	return err != nil || name == "anon_inode:[eventfd]"
 }
-
-// signalFD writes an eventfd unless that would block because its counter is full.
-func signalFD(fd int) {
-	if fd < 0 {
-		return
-	}
-	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-	if n, err := unix.Poll(p, 0); err != nil || n != 1 || p[0].Revents&unix.POLLOUT == 0 {
-		return
-	}
-	one := [8]byte{1}
-	_, _ = unix.Write(fd, one[:])
-}
