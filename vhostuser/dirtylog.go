@@ -15,7 +15,7 @@ type dirtyLog struct {
 
 // mapDirtyLog maps the bitmap. The descriptor stays the caller's.
 func mapDirtyLog(fd int, size, offset uint64) (*dirtyLog, error) {
-	if size > maxLogBytes {
+	if size > maxLogBytes || !within(offset, size, maxShared) {
 		return nil, &RegionError{What: "dirty log", Offset: offset, Size: size, Err: ErrLimit}
 	}
 	m, err := mapFile("dirty log", fd, offset, size)

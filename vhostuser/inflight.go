@@ -76,6 +76,9 @@ func mapInflight(fd int, size, offset uint64, queues, queueSize int, packed bool
 		return nil, &RegionError{What: "inflight region", Offset: offset, Size: size,
 			Err: fmt.Errorf("needs %d bytes: %w", need, ErrFault)}
 	}
+	if !within(offset, size, maxShared) {
+		return nil, &RegionError{What: "inflight region", Offset: offset, Size: size, Err: ErrLimit}
+	}
 	m, err := mapFile("inflight region", fd, offset, size)
 	if err != nil {
 		return nil, err

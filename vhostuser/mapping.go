@@ -6,8 +6,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxMapping bounds offset+size of a file to map: no process has more address space.
-const maxMapping = uint64(1) << 46
+// Bounds of what a front end can have mapped here, so that it cannot use up the address space
+// (2^47 bytes), without which the process dies at its next allocation. They count from the start
+// of a file, as mappings do.
+const (
+	// maxMapping is for all regions of a table together; while one replaces another there are two.
+	maxMapping = uint64(1) << 45
+	// maxShared is for each bitmap and inflight region, of which each queue may hold another one.
+	maxShared = uint64(1) << 34
+)
 
 // maxBlockBytes bounds the block size a file may name: the largest huge page there is.
 const maxBlockBytes = uint64(1) << 34
@@ -29,7 +36,7 @@ func mapFile(what string, fd int, offset, size uint64) (*mapping, error) {
 	fail := func(err error) (*mapping, error) {
 		return nil, &RegionError{What: what, Offset: offset, Size: size, Err: err}
 	}
-	if size == 0 || size > maxMapping || offset > maxMapping-size {
+	if !within(offset, size, maxMapping) {
 		return fail(ErrLimit)
 	}
 	var st unix.Stat_t
@@ -56,6 +63,11 @@ func mapFile(what string, fd int, offset, size uint64) (*mapping, error) {
 		bytes: b, file: fileID{st.Dev, st.Ino},
 		sealed: err == nil && seals&unix.F_SEAL_SHRINK != 0,
 	}, nil
+}
+
+// within reports whether size bytes at offset, at least one, end at or below limit.
+func within(offset, size, limit uint64) bool {
+	return size > 0 && size <= limit && offset <= limit-size
 }
 
 // roundToBlock rounds a length up to the file's block size, which is the huge page size on

@@ -30,7 +30,7 @@ func (r memRegion) overlaps(o memRegion) bool {
 // it: no address inside a region plus a length inside it overflows.
 func (r memRegion) check() error {
 	switch {
-	case r.size == 0 || r.size > maxMapping || r.mmapOffset > maxMapping-r.size:
+	case !within(r.mmapOffset, r.size, maxMapping):
 		return r.fail(ErrLimit)
 	case r.guestAddr > math.MaxUint64-r.size || r.userAddr > math.MaxUint64-r.size:
 		return r.fail(fmt.Errorf("end of the region %w of 2^64", ErrLimit))
@@ -240,6 +240,13 @@ func (t *memTable) plus(x region) *memTable {
 func (t *memTable) admits(r memRegion) error {
 	if t.len() >= maxRegions {
 		return r.fail(fmt.Errorf("%d regions: %w", t.len()+1, ErrLimit))
+	}
+	mapped := r.mmapOffset + r.size
+	for _, x := range t.all() {
+		mapped += x.mmapOffset + x.size
+	}
+	if mapped > maxMapping {
+		return r.fail(fmt.Errorf("%d bytes to map: %w", mapped, ErrLimit))
 	}
 	if slices.ContainsFunc(t.all(), func(x region) bool { return r.overlaps(x.memRegion) }) {
 		return r.fail(ErrOverlap)

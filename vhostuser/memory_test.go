@@ -159,6 +159,29 @@ func TestTableLimit(t *testing.T) {
 	table.release(nil)
 }
 
+// TestMappingLimit : a front end cannot have so much mapped that no address space is left for
+// this process. A mapping begins with its file, so the offset counts too.
+func TestMappingLimit(t *testing.T) {
+	fd := memfd(t, int64(2*maxShared))
+	table := &memTable{regions: []region{
+		{memRegion: memRegion{guestAddr: 0, size: maxMapping - 3*mib, mmapOffset: mib, userAddr: 0}},
+	}}
+	r := memRegion{guestAddr: maxMapping, size: mib, userAddr: maxMapping, mmapOffset: mib}
+	more, err := table.with(r, fd)
+	must(t, err)
+	defer more.release(table)
+	r.mmapOffset++
+	if _, err := table.with(r, fd); !errors.Is(err, ErrLimit) {
+		t.Errorf("one byte more than may be mapped: %v", err)
+	}
+	if _, err := mapDirtyLog(fd, 4096, maxShared-4095); !errors.Is(err, ErrLimit) {
+		t.Errorf("a bitmap far into its file: %v", err)
+	}
+	if _, err := mapInflight(fd, 1<<20, maxShared-1<<20+1, 1, 128, false); !errors.Is(err, ErrLimit) {
+		t.Errorf("an inflight region far into its file: %v", err)
+	}
+}
+
 // TestSealed : a file that cannot shrink is known as one.
 func TestSealed(t *testing.T) {
 	fd := memfd(t, 4096)
