@@ -269,6 +269,26 @@ func TestInflightElsewhere(t *testing.T) {
 	})
 }
 
+// TestInflightStaleBase : a front end that hangs up under load takes the used index of that
+// moment for its base, while the session that ends still completes what it took. None of that
+// is executed again.
+func TestInflightStaleBase(t *testing.T) {
+	bothLayouts(t, func(t *testing.T, packed bool) {
+		o := rigOptions{packed: packed, size: 8, fl: heapFlight(1, 8, packed)}
+		r := newRig(t, o)
+		c := r.drv.config()
+		shuffleHistory(r, 2)
+		q, err := newQueue(c, r.mem, nil, o.fl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(q.close)
+		r.q = q
+		r.empty()
+		shuffleHistory(r, 3)
+	})
+}
+
 // TestInflightForeign : regions that this device did not leave are refused, and whatever is
 // in one crashes nothing.
 func TestInflightForeign(t *testing.T) {
@@ -448,7 +468,7 @@ func TestInflightFarIndex(t *testing.T) {
 	var c Chain
 	r.next(&c)
 	track := newSplitTrack(fl.piece(0), 8)
-	again, err := track.recover(r.q.layout.(*split).usedIdx+100, 8)
+	again, _, err := track.recover(r.q.layout.(*split).usedIdx+100, 8)
 	if err != nil || len(again) != 1 || again[0].id != c.Head {
 		t.Errorf("in flight: %v, %v; want chain %d", again, err, c.Head)
 	}

@@ -70,21 +70,23 @@ func (t *splitTrack) settle(done []usedElem, usedIdx uint16) {
 }
 
 // recover completes a settle that was cut short and returns the chains in flight, oldest
-// first. Without any, the piece says nothing: the ring may have gone on elsewhere.
-func (t *splitTrack) recover(usedIdx uint16, size int) ([]resubmission, error) {
+// first. known reports that there are no others: the next one follows these and the used ones.
+// A fresh piece cannot tell.
+func (t *splitTrack) recover(usedIdx uint16, size int) (again []resubmission, known bool, err error) {
 	if t == nil {
-		return nil, nil
+		return nil, false, nil
 	}
 	fresh, err := checkFlight(t.b, t.num)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if fresh {
 		t.format(usedIdx)
-		return nil, nil
+		return nil, false, nil
 	}
 	t.finishBatch(usedIdx, size)
-	return t.collect(size)
+	again, err = t.collect(size)
+	return again, true, err
 }
 
 func (t *splitTrack) format(usedIdx uint16) {

@@ -78,12 +78,13 @@ func (s *split) start() ([]resubmission, error) {
 	if !s.eventIdx {
 		s.flags = uint16(word) & usedNoNotify // as a former backend left it
 	}
-	again, err := s.track.recover(s.usedIdx, int(s.size))
+	again, known, err := s.track.recover(s.usedIdx, int(s.size))
 	if err != nil {
 		return nil, s.fail("inflight region", uint64(s.usedIdx), err)
 	}
 	s.lastAvail = uint16(s.base)
-	if len(again) > 0 {
+	if known {
+		// Not the base: a front end that hung up may have read it while we were still draining.
 		s.lastAvail = s.usedIdx + uint16(len(again))
 	}
 	s.availIdx = s.lastAvail
