@@ -46,6 +46,7 @@ func (r *rig) deed() {
 		k -= r.weights[which]
 		which++
 	}
+	r.spare = 400
 	deeds[which](r)
 }
 

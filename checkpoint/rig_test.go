@@ -71,6 +71,7 @@ type rig struct {
 	broken  bool         // one has
 	working bool         // a lane is at it, or nobody may be
 	between bool         // two rows of a procedure
+	spare   int          // steps that others may do until the next deed: else they need rounds without end
 	views   []openView
 }
 
@@ -186,7 +187,8 @@ func (r *rig) othersUpTo(steps int) {
 		return
 	}
 	r.s.mu.Unlock()
-	for range r.rng.IntN(steps) {
+	for n := min(r.rng.IntN(steps), r.spare); n > 0; n-- {
+		r.spare--
 		r.laneStep()
 	}
 }
