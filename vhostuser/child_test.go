@@ -148,7 +148,7 @@ func killRounds(t *testing.T, c *child, f *vhosttest.FrontEnd, disk *vhosttest.D
 	t.Helper()
 	const batch = 30
 	for round := range 5 {
-		first := uint64(1 + round*batch)
+		first := uint64(2 + round*batch) // so that the last one, executed last, is not one that stays
 		submit(t, disk, first, batch)
 		var done []*vhosttest.Req
 		for len(done) < batch*2/3 { // every third stays in flight
