@@ -226,19 +226,22 @@ func (s *session) setBackendReqFD(m *message) error {
 	return nil
 }
 
-// getConfig answers with exactly the bytes that were asked for and remembers them.
+// getConfig answers with exactly the bytes that were asked for and remembers them. An answer
+// without payload is how the specification reports a failure.
 func (s *session) getConfig(m *message) (reply, error) {
 	c := decodeConfigRange(m.payload)
-	if err := c.check(m.row.name); err != nil {
-		return reply{}, err
+	err := c.check(m.row.name)
+	var data []byte
+	if err == nil {
+		data = make([]byte, c.size)
+		err = s.dev.ReadConfig(data, c.offset)
 	}
-	p := c.append(nil)
-	data := make([]byte, c.size)
-	if err := s.dev.ReadConfig(data, c.offset); err != nil {
-		// An answer without payload is how the specification reports a failure.
+	if err != nil {
+		s.server.count.refused.Add(1)
 		s.log.Warn("config space cannot be read", "error", err)
 		return payloadReply(nil), nil
 	}
+	p := c.append(nil)
 	s.server.seen.note(c.offset, data)
 	return payloadReply(append(p, data...)), nil
 }

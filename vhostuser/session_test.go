@@ -59,6 +59,26 @@ func TestConfigOffset(t *testing.T) {
 	}
 }
 
+// TestConfigOutside : a piece of config space that cannot exist is answered without payload, as
+// the specification has it, and the session goes on.
+func TestConfigOutside(t *testing.T) {
+	b := serve(t, newRAMDisk(t, 1<<20, 1), vhostuser.Options{})
+	f := connect(t, b, vhosttest.Options{})
+	for _, c := range [][2]uint32{{0, 257}, {250, 7}, {256, 1}, {1<<32 - 1, 2}, {8, 1<<32 - 1}} {
+		m, err := f.Ask(vhosttest.GetConfig, u32s(c[0], c[1], 0))
+		must(t, err)
+		if len(m.Payload) != 0 {
+			t.Errorf("offset %d, size %d: answered with %d bytes", c[0], c[1], len(m.Payload))
+		}
+	}
+	if _, err := f.Config(0, 256); err != nil {
+		t.Error(err)
+	}
+	if n := b.Stats().Refused; n != 5 {
+		t.Errorf("%d messages refused, want 5", n)
+	}
+}
+
 // TestRemoveUnderLoad : a region is removed while requests that point into it are in flight.
 // The reply comes when they are done, and no byte of the region is touched afterwards.
 func TestRemoveUnderLoad(t *testing.T) { each(t, removeUnderLoad) }
