@@ -103,7 +103,17 @@ func perform[T any](s *Store, order []step[T], on *T) error {
 	return nil
 }
 
-func (s *Store) syncData(*flushRound) error { return poisonous(s.data.Sync()) }
+func (s *Store) syncData(*flushRound) error { return s.dataSync() }
+
+// dataSync syncs the data area. When that fails, pages that the kernel dropped may still look
+// fine to the next process: the journal is told not to rely on them.
+func (s *Store) dataSync() error {
+	err := s.data.Sync()
+	if err != nil {
+		s.journal.distrust()
+	}
+	return poisonous(err)
+}
 
 // prove says in the journal that the data of everything before the cut is durable: after a power
 // cut recovery believes the journal exactly so far.

@@ -343,6 +343,16 @@ func (j *journal) refreshHeader() error {
 	return j.writeHeader()
 }
 
+// distrust says that data of records not proven may be lost although the kernel goes on: a sync of
+// it failed, and the kernel takes what it could not write for clean. The next process believes the
+// journal as after a power cut. If this cannot be written the journal has stopped anyway.
+func (j *journal) distrust() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.hdr.boot = bootID{}
+	_ = j.writeHeader()
+}
+
 // close gives up the mapping and the file. clean says that the data of every record is durable
 // and nothing more will be appended; replay then accepts no other end than this.
 func (j *journal) close(clean bool) error {

@@ -228,7 +228,7 @@ func (s *Store) recoverWith(redo func(recordHeader, []byte) error) error {
 
 // openOrder is the procedure between replay and service. Its rows are those of docs/ORDERING.md.
 var openOrder = []step[struct{}]{
-	{"sync the data", func(s *Store, _ *struct{}) error { return poisonous(s.data.Sync()) }},
+	{"sync the data", func(s *Store, _ *struct{}) error { return s.dataSync() }},
 	{"begin an incarnation of the journal", (*Store).beginJournal},
 	{"let slots be reused", (*Store).openSlots},
 }

@@ -78,20 +78,22 @@ type rig struct {
 // failure is how a rig ends.
 type failure struct{ err error }
 
+// stopped ends a deed of a rig whose store is poisoned.
+type stopped struct{}
+
+// attempt does a random thing with a store that may stop meanwhile.
+func (r *rig) attempt() {
+	defer func() {
+		if p := recover(); p != nil && p != (any)(stopped{}) {
+			panic(p)
+		}
+	}()
+	r.deed()
+}
+
 func (r *rig) must(err error) {
 	if err != nil {
 		panic(failure{err})
-	}
-}
-
-// catch turns the end of a rig into an error.
-func catch(err *error) {
-	if p := recover(); p != nil {
-		f, ok := p.(failure)
-		if !ok {
-			panic(p)
-		}
-		*err = f.err
 	}
 }
 
@@ -240,6 +242,9 @@ func (r *rig) drain() {
 // settle drains, reads the disk and verifies that it shows what it must.
 func (r *rig) settle() {
 	r.drain()
+	if r.faulty && r.s.poisoned() != nil {
+		panic(stopped{}) // what the kernel dropped may read as anything now
+	}
 	r.alone(func() {
 		seen, err := diskTags(r.s)
 		r.must(err)
@@ -275,7 +280,7 @@ func (r *rig) close() {
 // found, once that was judged.
 func (r *rig) die(kind disktest.Kind) {
 	upTo := r.ledger.kept(kind)
-	r.ledger.cut = kind == disktest.PowerCut
+	r.ledger.cut = r.ledger.cut || kind == disktest.PowerCut
 	old, next := r.disk, r.disk.Cut(kind)
 	abandon(r.s)
 	old.Close()

@@ -145,7 +145,7 @@ func (s *Store) writeCatalog(sn *snapshot) error {
 
 func pagesOf(bytes uint64) uint64 { return (bytes + pageSize - 1) / pageSize }
 
-func (s *Store) syncSnapshotData(*snapshot) error { return poisonous(s.data.Sync()) }
+func (s *Store) syncSnapshotData(*snapshot) error { return s.dataSync() }
 
 func (s *Store) syncMap(*snapshot) error { return poisonous(s.files.pages.Sync()) }
 

@@ -164,6 +164,7 @@ func (w *worker) report(e *errand, err error) {
 	switch {
 	case e.Op == bio.Flush && err == nil:
 		l.synced(e.issued)
+	case e.Op == bio.Read && w.r.s.poisoned() != nil:
 	case e.Op == bio.Read && err == nil:
 		w.verify(e)
 	case e.Op != bio.Flush && e.Op != bio.Read:
