@@ -1,6 +1,9 @@
 package checkpoint
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // background runs what no request waits for, or only when it must: flush rounds on one goroutine,
 // so that a FLUSH never waits for anything else, and the rest on another: map snapshots, sweeps
@@ -18,13 +21,18 @@ type background struct {
 
 	mu     sync.Mutex
 	faults [faultKinds]error // what work of each kind failed with when it was last tried
+	logged [faultKinds]time.Time
 }
+
+// logPause is the least time between two lines about faults of one kind: a guest that reads what
+// is damaged again and again must not fill the log.
+const logPause = time.Second
 
 // faultKind is what kind of work failed.
 type faultKind uint8
 
 const (
-	faultDamage   faultKind = iota // what was read is not what was written; it stays so
+	faultDamage   faultKind = iota // what was read is not what was written, or could not be; it stays so
 	faultSpace                     // more room for data
 	faultSnapshot                  // a map snapshot
 	faultPunch                     // space given back
@@ -82,17 +90,20 @@ func (b *background) help(once func() bool) {
 	}
 }
 
-// report keeps the fault of work that has no caller to return it to, until such work succeeds: nil.
+// report keeps a fault that nobody else tells a person about, until such work succeeds: nil.
 func (b *background) report(kind faultKind, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	switch before := b.faults[kind]; {
-	case err == nil && before != nil:
-		b.s.log.Info("background work succeeds again", "after", before)
-	case err != nil && (before == nil || before.Error() != err.Error()):
-		b.s.log.Error("background work failed", "error", err)
-	}
+	before := b.faults[kind]
 	b.faults[kind] = err
+	switch {
+	case err == nil && before != nil:
+		b.s.log.Info("works again", "after", before)
+	case err == nil || before != nil && before.Error() == err.Error():
+	case time.Since(b.logged[kind]) >= logPause:
+		b.s.log.Error("fault", "error", err)
+		b.logged[kind] = time.Now()
+	}
 }
 
 // fault returns the gravest reported fault, passing over a lack of space if there is some now.

@@ -90,17 +90,23 @@ func (l *lane) opError(o *op, cause error) error {
 	case errors.Is(cause, unix.ENOSPC), errors.Is(cause, unix.EDQUOT):
 		return bio.ErrNoSpace
 	}
-	verb := "read"
-	if o.kind == opWrite {
-		verb = "write"
+	what := "data: read"
+	switch o.kind {
+	case opWrite:
+		what = "data: write"
+	case opBase:
+		what = "base image: read"
 	}
-	return fmt.Errorf("%s of %d bytes at byte %d: %w", verb, o.bytes, o.off, cause)
+	return fmt.Errorf("%s of %d bytes at byte %d: %w", what, o.bytes, o.off, cause)
 }
 
 // over ends an operation and moves on the works that waited only for it.
 func (l *lane) over(o *op, err error) {
 	if err == nil && len(o.sums) > 0 {
 		err = l.s.verify(o)
+	}
+	if err != nil && !errors.Is(err, bio.ErrFault) && !errors.Is(err, bio.ErrNoSpace) {
+		l.s.background.report(faultDamage, err) // the guest learns only that it failed
 	}
 	for _, w := range o.works {
 		if err != nil && w.err == nil {
