@@ -51,7 +51,8 @@ var swaps = []swap{
 
 	{name: "flush: proof before data", orders: flushSwap("append the proof", "sync the data")},
 	{name: "flush: journal before proof", orders: flushSwap("sync the journal", "append the proof")},
-	{name: "flush: free before journal", orders: flushSwap("free what was given up", "sync the journal"), plan: narrow},
+	{name: "flush: free before journal",
+		orders: flushSwap("free what was given up", "sync the journal"), plan: narrow},
 	{name: "flush: answer before free", orders: flushSwap("answer", "free what was given up"),
 		harmless: "both rely on the synced journal and on nothing else; none waits for the other"},
 	{name: "flush: answer before journal", orders: flushSwap("answer", "sync the journal"), plan: narrow},
@@ -65,14 +66,16 @@ var swaps = []swap{
 	{name: "snapshot: release before superblock",
 		orders: snapshotSwap("release journal and pages", "write the superblock"), plan: narrow},
 
-	{name: "trim: free before punch", orders: func() { trimOrder = move(trimOrder, "free the slots", "punch the hole") }},
+	{name: "trim: free before punch", orders: func() {
+		trimOrder = move(trimOrder, "free the slots", "punch the hole")
+	}},
 
 	{name: "open: journal before data", orders: func() {
 		openOrder = move(openOrder, "begin an incarnation of the journal", "sync the data")
 	}},
 	{name: "open: slots before journal", orders: func() {
 		openOrder = move(openOrder, "let slots be reused", "begin an incarnation of the journal")
-	}, harmless: "it says what becomes of slots given up from now on, and nobody gives up any before Open returns"},
+	}, harmless: "it says what becomes of slots given up from now on; nobody gives up any before Open returns"},
 }
 
 // TestOrdering puts each row of docs/ORDERING.md in a wrong place, one at a time: the crash test

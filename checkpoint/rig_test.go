@@ -43,7 +43,8 @@ func newPlan(seed uint64) plan {
 		minSlack: 4 + rng.Uint64N(64), unprovenBlocks: 8 + rng.Uint64N(100),
 	}
 	if rng.IntN(4) > 0 { // hardly any free slot but those just given up
-		p.tuning.regionSlots, p.tuning.growSlots, p.tuning.minSlack = 1+rng.Uint64N(2), 1+rng.Uint64N(8), 1+rng.Uint64N(8)
+		p.tuning.regionSlots, p.tuning.growSlots = 1+rng.Uint64N(2), 1+rng.Uint64N(8)
+		p.tuning.minSlack = 1 + rng.Uint64N(8)
 	}
 	for i, w := range usualWeights {
 		p.weights[i] = w * []int{0, 1, 1, 4}[rng.IntN(4)]

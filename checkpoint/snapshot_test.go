@@ -12,7 +12,8 @@ import (
 func TestCatalogCountsItsOwnPages(t *testing.T) {
 	disk := disktest.New(1)
 	defer disk.Close()
-	if err := createOn(fakeFS{disk}, CreateOptions{Size: 1 << 20, JournalSize: journalArea + minJournalArea}); err != nil {
+	o := CreateOptions{Size: 1 << 20, JournalSize: journalArea + minJournalArea}
+	if err := createOn(fakeFS{disk}, o); err != nil {
 		t.Fatal(err)
 	}
 	open := func() *Store {
