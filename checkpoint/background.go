@@ -36,6 +36,7 @@ const (
 	faultSpace                     // more room for data
 	faultSnapshot                  // a map snapshot
 	faultPunch                     // space given back
+	faultWrite                     // the disk below has no room for what was allocated
 	faultKinds
 )
 

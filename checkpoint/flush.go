@@ -141,6 +141,7 @@ func (s *Store) syncJournal(r *flushRound) error {
 		return poison(err)
 	}
 	s.stats.flushes.Add(1)
+	s.background.report(faultWrite, nil)
 	return nil
 }
 

@@ -105,8 +105,12 @@ func (l *lane) over(o *op, err error) {
 	if err == nil && len(o.sums) > 0 {
 		err = l.s.verify(o)
 	}
-	if err != nil && !errors.Is(err, bio.ErrFault) && !errors.Is(err, bio.ErrNoSpace) {
-		l.s.background.report(faultDamage, err) // the guest learns only that it failed
+	switch { // the guest learns only that it failed
+	case err == nil, errors.Is(err, bio.ErrFault):
+	case errors.Is(err, bio.ErrNoSpace):
+		l.s.background.report(faultWrite, err)
+	default:
+		l.s.background.report(faultDamage, err)
 	}
 	for _, w := range o.works {
 		if err != nil && w.err == nil {
