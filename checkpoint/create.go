@@ -48,7 +48,10 @@ func makeDir(dir string) (made bool, err error) {
 	entries, err := os.ReadDir(dir)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return true, os.Mkdir(dir, 0o700)
+		if err = os.Mkdir(dir, 0o700); err != nil {
+			return false, fmt.Errorf("cannot be made: %w", errors.Unwrap(err)) // whoever calls names it
+		}
+		return true, nil
 	case err != nil:
 		return false, err
 	}

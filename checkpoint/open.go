@@ -220,7 +220,11 @@ func (s *Store) recoverWith(redo func(recordHeader, []byte) error) error {
 	}
 	total := min(uint64(size)/blockSize, maxSlots)
 	if total < c.slots {
-		return corrupt(dataName, size, "length of the data area in blocks", total, c.slots)
+		name := dataName
+		if s.fixed {
+			name = s.super.dataPath
+		}
+		return corrupt(name, size, "length of the data area in blocks", total, c.slots)
 	}
 	s.extend(total)
 	return s.journal.replay(c.start, s.fs.BootID(), redo)

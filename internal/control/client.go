@@ -35,7 +35,7 @@ func Dial(dir string) (*Client, error) {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ECONNREFUSED):
 		return nil, ErrNotServed
 	default:
-		return nil, Wrap(CodeUnreachable, err)
+		return nil, Wrap(CodeUnreachable, fmt.Errorf("%s: %w", SocketName, err))
 	}
 	c.http.Transport = &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

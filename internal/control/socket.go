@@ -62,6 +62,9 @@ func Listen(path string, perm os.FileMode) (*Listener, error) {
 		l.SetUnlinkOnClose(false)
 		return unix.Lstat(short, &l.file)
 	})
+	if errors.Is(err, syscall.EINVAL) {
+		err = errors.New("its name is too long") // of the path only the name counts: see shortPath
+	}
 	if err != nil {
 		return nil, fmt.Errorf("socket %s: %w", path, cause(err))
 	}
