@@ -40,8 +40,9 @@ func checkOn(ctx context.Context, fs FS, progress func(done, total int64)) (Chec
 		c.note(f.Close())
 	}
 	if err := s.open(); err != nil {
+		undone := c.unlessCorrupt(err) // judged by what is wrong with the superblock, if anything
 		c.note(err)
-		return c.report, c.unlessCorrupt(err)
+		return c.report, undone
 	}
 	c.journalHeaders(s.files.journal)
 	err := c.state(&s.state, s)

@@ -68,7 +68,8 @@ type journal struct {
 func createJournal(f File, size int64, id [16]byte, boot string) (journalStart, error) {
 	area := (size - journalArea) &^ (pageSize - 1)
 	if area < minJournalArea || area > maxJournalArea {
-		return journalStart{}, fmt.Errorf("a journal of %d bytes: %w", size, ErrTooMany)
+		return journalStart{}, fmt.Errorf("a journal of %d bytes: must be %d to %d: %w", size,
+			int64(journalArea+minJournalArea), int64(journalArea+maxJournalArea), ErrTooMany)
 	}
 	// Written once in full: appending later needs no space and changes no metadata of the file.
 	if err := f.Allocate(0, journalArea+area); err != nil {
