@@ -122,7 +122,8 @@ func stamp(nano int64) string { return time.Unix(0, nano).UTC().Format(time.RFC3
 // record prints a journal record and what it says. A payload that cannot be decoded is reported
 // by who applies it.
 func (d *dumper) record(h recordHeader, p []byte) {
-	d.item("record", "position", h.pos, "sequence", h.seq, "line", h.line, "epoch", h.epoch, "does", h.kind.String())
+	d.item("record", "position", h.pos, "sequence", h.seq, "line", h.line, "epoch", h.epoch,
+		"does", h.kind.String())
 	switch h.kind {
 	case recordWrite:
 		places, sums, _ := decodeWrite(p, nil, nil)
