@@ -16,6 +16,7 @@ type CreateOptions struct {
 	Base        string // image under the volume; empty: none
 	BaseFormat  string // "raw", "qcow2" or empty: by what is in it
 	Data        string // block device for the data; empty: a file in the volume's directory
+	Force       bool   // take the device even if it holds something
 	Checksums   bool   // keep a checksum of every block of data
 	Slack       int    // percent of the used space that may be neither live nor retained; 0: 30
 	JournalSize int64  // bytes; 0: 64 MiB
@@ -88,7 +89,7 @@ func createOn(fs FS, o CreateOptions) error {
 		return err
 	}
 	c := catalog{gen: 1, epoch: 1, line: 1, size: size, branches: []branch{{id: 1}}, nextRun: 0}
-	if c.slots, err = createData(fs, o.Data); err != nil {
+	if c.slots, err = createData(fs, o.Data, o.Force); err != nil {
 		return err
 	}
 	if c.start, err = createJournalFile(fs, o.JournalSize, sb.id); err != nil {
@@ -185,7 +186,7 @@ func imageFormat(fs FS, path, name string) (baseFormat, error) {
 
 // createData makes the data area and returns its length in slots: that of a device; a file begins
 // with none.
-func createData(fs FS, device string) (uint64, error) {
+func createData(fs FS, device string, force bool) (uint64, error) {
 	if device == "" {
 		f, err := fs.Create(dataName)
 		if err != nil {
@@ -197,9 +198,47 @@ func createData(fs FS, device string) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("data area: %w", err)
 	}
-	err = f.Lock()
-	size, e := f.Size()
-	return min(uint64(size)/blockSize, maxSlots), errors.Join(err, e, f.Close())
+	slots, err := claimDevice(f, device, force)
+	return slots, errors.Join(err, f.Close())
+}
+
+// claimDevice returns the slots of a device that nobody has open and that holds nothing yet.
+func claimDevice(f File, name string, force bool) (uint64, error) {
+	if err := f.Lock(); err != nil {
+		return 0, err
+	}
+	size, err := f.Size()
+	if err != nil {
+		return 0, err
+	}
+	slots := min(uint64(size)/blockSize, maxSlots)
+	if force {
+		return slots, nil
+	}
+	blank, err := isBlank(f, slots)
+	if err == nil && !blank {
+		err = fmt.Errorf("device %s holds something %w; --force overwrites it", name, ErrExists)
+	}
+	return slots, err
+}
+
+// isBlank looks for content where file systems, partition tables and volumes have it: in the first
+// and last MiB, and at places in between.
+func isBlank(f File, slots uint64) (bool, error) {
+	const ends, between = 256, 64 // slots
+	buf := alignedBytes(blockSize)
+	for i := uint64(0); i < slots; {
+		if _, err := f.ReadAt(buf, int64(i)*blockSize); err != nil {
+			return false, err
+		}
+		if allZero(buf) >= 0 {
+			return false, nil
+		}
+		if i++; i > ends && i+ends < slots {
+			i = min(i+slots/between, slots-ends)
+		}
+	}
+	return true, nil
 }
 
 func createJournalFile(fs FS, size int64, id [16]byte) (journalStart, error) {

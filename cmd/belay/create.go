@@ -14,6 +14,7 @@ type createOptions struct {
 	Base       string
 	BaseFormat string
 	Data       string
+	Force      bool
 	Checksums  bool
 	Slack      int
 	Journal    int64
@@ -44,9 +45,10 @@ stay where it is; the disk has the image's size unless --size says more.`,
 	f.StringVar(&o.Base, "base", "", "image that the disk begins with")
 	f.StringVar(&o.BaseFormat, "base-format", "", "format of the base: raw or qcow2 (default: looked up in it)")
 	f.StringVar(&o.Data, "data", "", "block device for the data (default: a file in VOLUME)")
+	f.BoolVar(&o.Force, "force", false, "take the device even if it holds something")
 	f.BoolVar(&o.Checksums, "checksums", false, "checksum the data too, not only the metadata")
 	f.IntVar(&o.Slack, "slack", 0, "percent of space kept free for redirected writes (default 30)")
-	f.Var(&journal, "journal-size", "size of the journal (default: chosen by the disk's size)")
+	f.Var(&journal, "journal-size", "size of the journal (default 64M)")
 	return cmd
 }
 

@@ -14,7 +14,7 @@ type disk struct{}
 
 func (disk) Create(dir string, o createOptions) error {
 	return told(checkpoint.Create(dir, checkpoint.CreateOptions{
-		Size: o.Size, Base: o.Base, BaseFormat: o.BaseFormat, Data: o.Data,
+		Size: o.Size, Base: o.Base, BaseFormat: o.BaseFormat, Data: o.Data, Force: o.Force,
 		Checksums: o.Checksums, Slack: o.Slack, JournalSize: o.Journal,
 	}))
 }
