@@ -51,9 +51,6 @@ func (a *arena) putDirectory(d *directory) { a.dirs.put(unsafe.Pointer(d)) }
 // used returns the bytes handed out.
 func (a *arena) used() int64 { return a.pages.used() + a.dirs.used() }
 
-// held returns the bytes taken from the system.
-func (a *arena) held() int64 { return int64(len(a.pages.taken)+len(a.dirs.taken)) * arenaChunk }
-
 // close gives everything back to the system; nothing handed out may be used any more.
 func (a *arena) close() {
 	a.pages.close()

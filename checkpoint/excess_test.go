@@ -2,7 +2,6 @@ package checkpoint
 
 import (
 	"testing"
-	"time"
 
 	"github.com/belay-vm/belay/internal/disktest"
 )
@@ -29,11 +28,7 @@ func TestFlushLetsGoOfExcess(t *testing.T) {
 	if err := s.Sync(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(time.Minute); s.Status().Punched < 6<<20; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%+v", s.Status())
-		}
-	}
+	eventually(t, "holes are punched", func() bool { return s.Status().Punched >= 6<<20 })
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

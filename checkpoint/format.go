@@ -130,13 +130,5 @@ func checkZero(p []byte, file string, off int64) error {
 	return nil
 }
 
-// checkMax reports a value above its limit.
-func checkMax(file string, off int64, what string, found, limit uint64) error {
-	if found > limit {
-		return corrupt(file, off, what, found, fmt.Sprint("at most ", limit))
-	}
-	return nil
-}
-
 // roundUp8 rounds a length up to the journal's and catalog's unit.
 func roundUp8(n int) int { return (n + 7) &^ 7 }

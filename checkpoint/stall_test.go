@@ -14,7 +14,8 @@ import (
 // (It waited for room for ever.)
 func TestBatchBeyondTheJournal(t *testing.T) {
 	const depth = minJournalArea / writeEntry
-	s := open(t, newVolume(t, CreateOptions{Size: 1 << 30, JournalSize: journalArea + minJournalArea}), Options{})
+	dir := newVolume(t, CreateOptions{Size: 1 << 30, JournalSize: journalArea + minJournalArea})
+	s := open(t, dir, Options{})
 	eng, err := aio.New(aio.Inline, depth)
 	if err != nil {
 		t.Fatal(err)

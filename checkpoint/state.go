@@ -153,16 +153,6 @@ func (s *state) ensurePlace(p placement) error {
 // diskBlocks returns the number of blocks of the disk, the last of which may be cut short.
 func (s *state) diskBlocks() uint64 { return uint64(s.size+blockSize-1) / blockSize }
 
-// mapBlocks returns how many blocks the map must be able to name: those of the disk now, and of
-// every point, some of which may know a longer one.
-func (s *state) mapBlocks() uint64 {
-	n := s.diskBlocks()
-	for _, p := range s.points {
-		n = max(n, uint64(p.size+blockSize-1)/blockSize)
-	}
-	return n
-}
-
 // ensureRead makes resident the map of a range and the checksums of what lies there.
 func (s *state) ensureRead(b block, n uint64) error {
 	if err := s.blocks.ensure(b, n); err != nil || s.sums == nil {

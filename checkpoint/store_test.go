@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // pattern fills p with bytes that a seed determines.
@@ -159,6 +160,21 @@ func TestViewBeyondTheDisk(t *testing.T) {
 	for _, end := range []func() error{v.Close, s.Close} {
 		if err := end(); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// eventually waits for what background work brings about.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	limit := time.After(time.Minute)
+	for !ok() {
+		select {
+		case <-again.C:
+		case <-limit:
+			t.Fatalf("it does not come about that %s", what)
 		}
 	}
 }

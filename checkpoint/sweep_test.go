@@ -3,7 +3,6 @@ package checkpoint
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/belay-vm/belay/internal/disktest"
 )
@@ -73,11 +72,7 @@ func TestOpenGoesOnSweeping(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(time.Minute); s.Status().Background != "idle"; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("nobody sweeps")
-		}
-	}
+	eventually(t, "the sweep is done", func() bool { return s.Status().Background == "idle" })
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -266,11 +266,6 @@ func (g gate) open() bool { return poll(0, g.fd)[0] }
 
 func (g gate) release() { _, _ = unix.Write(g.fd, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
 
-func (g gate) shut() {
-	var b [8]byte
-	_, _ = unix.Read(g.fd, b[:])
-}
-
 // backend is a server under test.
 type backend struct {
 	*vhostuser.Server

@@ -90,9 +90,9 @@ func decodeHeader(p []byte) header {
 type refusal uint8
 
 const (
-	// refusalEnds closes the connection. It is the rule wherever a refusal in an
+	// The zero refusal closes the connection. It is the rule wherever a refusal in an
 	// acknowledgement would be worse: QEMU aborts when switching the dirty log on is refused.
-	refusalEnds refusal = iota
+	_ refusal = iota
 	// refusalAnswers puts the refusal into the acknowledgement where one was asked for and
 	// closes the connection otherwise, because the front end would go on in error.
 	refusalAnswers

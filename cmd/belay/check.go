@@ -45,7 +45,7 @@ func (a *app) check(ctx context.Context, dir string, p control.Progress) (contro
 	case err != nil:
 		return control.Report{}, err
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }() // it only drops connections
 	return client.Check(ctx, p)
 }
 

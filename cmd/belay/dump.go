@@ -39,6 +39,6 @@ func (a *app) dump(ctx context.Context, dir string, w io.Writer) error {
 	case err != nil:
 		return err
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }() // it only drops connections
 	return client.Dump(ctx, w, a.json)
 }

@@ -49,7 +49,7 @@ func (a *app) remove(ctx context.Context, dir string, yes bool) error {
 	v, err := a.stores.Open(dir, toRead)
 	switch code := control.CodeOf(err); {
 	case err == nil:
-		defer v.Close() // the lock is held until the files are gone
+		defer func() { _ = v.Close() }() // the lock is held until the files are gone
 		st, err := v.Status(ctx)
 		if err != nil {
 			return about(dir, err)
