@@ -104,8 +104,7 @@ func (a *access) do(s *Store, r bio.Request) error {
 // wait lets background work find what the request lacks, and picks up its mail.
 func (a *access) wait(s *Store) {
 	if s.background.manual {
-		for s.flushOnce() || s.tendOnce() {
-		}
+		_ = s.flushOnce() || s.tendOnce()
 		a.lane.Wake()
 		return
 	}

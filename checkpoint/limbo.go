@@ -18,6 +18,7 @@ type limbo struct {
 	oldest  uint64               // no reader belongs to an earlier one
 	readers [readerWindow]uint32 // by generation, modulo the window
 	blocks  uint64               // slots in here
+	left    uint64               // slots that ever left
 }
 
 // readerWindow bounds how many generations can have readers at a time.
@@ -94,6 +95,7 @@ func (l *limbo) collect(release func(givenUp)) {
 		}
 		for _, x := range b.slots {
 			l.blocks -= x.n
+			l.left += x.n
 			release(x)
 		}
 		done++

@@ -59,7 +59,7 @@ func (s *Store) grow(err *error) bool {
 // flushForSpace runs a flush round and reports whether it freed anything.
 func (s *Store) flushForSpace() bool {
 	s.mu.Lock()
-	before := s.limbo.blocks
+	before := s.limbo.left
 	s.flush.wanted = true
 	s.mu.Unlock()
 	if s.background.manual {
@@ -69,7 +69,7 @@ func (s *Store) flushForSpace() bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.limbo.blocks < before
+	return s.limbo.left > before // others may have given up as much meanwhile
 }
 
 // outOfSpace fails the requests that wait for space.

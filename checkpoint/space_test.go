@@ -1,0 +1,39 @@
+package checkpoint
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/belay-vm/belay/internal/disktest"
+)
+
+// TestFlushForSpaceAmongOthers: a flush round that freed slots counted for nothing if others gave up
+// as many meanwhile, and requests failed for want of space that was there.
+func TestFlushForSpaceAmongOthers(t *testing.T) {
+	d := disktest.New(1)
+	defer d.Close()
+	if err := createOn(fakeFS{d}, CreateOptions{Size: 1 << 20, JournalSize: journalArea + minJournalArea}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := openOn(fakeFS{d}, Options{manual: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, 64<<10)
+	mustWrite(t, s, p, 0)
+	mustWrite(t, s, p, 0)
+	usual := flushOrder
+	defer func() { flushOrder = usual }()
+	flushOrder = slices.Clone(usual)
+	flushOrder[0].do = func(s *Store, r *flushRound) error {
+		mustWrite(t, s, p, 0)
+		mustWrite(t, s, p, 0)
+		return usual[0].do(s, r)
+	}
+	if !s.flushForSpace() {
+		t.Fatal("what was freed is not seen")
+	}
+	if flushOrder = usual; s.Close() != nil {
+		t.Fatal("close")
+	}
+}
