@@ -12,7 +12,8 @@ import (
 func TestFlushForSpaceAmongOthers(t *testing.T) {
 	d := disktest.New(1)
 	defer d.Close()
-	if err := createOn(fakeFS{d}, CreateOptions{Size: 1 << 20, JournalSize: journalArea + minJournalArea}); err != nil {
+	o := CreateOptions{Size: 1 << 20, JournalSize: journalArea + minJournalArea}
+	if err := createOn(fakeFS{d}, o); err != nil {
 		t.Fatal(err)
 	}
 	s, err := openOn(fakeFS{d}, Options{manual: true})
