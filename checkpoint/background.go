@@ -13,10 +13,8 @@ import (
 // was anything to do (flushOnce, tendOnce); a test without goroutines calls them itself.
 type background struct {
 	s       *Store
-	flush   chan struct{}
-	tend    chan struct{}
-	stop    chan struct{}
-	running sync.WaitGroup
+	flusher loop
+	tender  loop
 	manual  bool // no goroutines: the test's driver does the steps
 
 	mu     sync.Mutex
@@ -41,46 +39,66 @@ const (
 )
 
 func startBackground(s *Store, manual bool) *background {
-	b := &background{s: s, manual: manual,
-		flush: make(chan struct{}, 1), tend: make(chan struct{}, 1), stop: make(chan struct{})}
-	if manual {
-		return b
+	b := &background{s: s, manual: manual, flusher: newLoop(), tender: newLoop()}
+	if !manual {
+		b.flusher.start(s.flushOnce)
+		b.tender.start(s.tendOnce)
 	}
-	b.running.Go(func() { b.loop(b.flush, s.flushOnce) })
-	b.running.Go(func() { b.loop(b.tend, s.tendOnce) })
 	return b
 }
 
-// loop does steps until there is nothing to do, then waits to be poked.
-func (b *background) loop(poke chan struct{}, once func() bool) {
-	for {
-		select {
-		case <-b.stop:
-			return
-		case <-poke:
-			for once() {
-				select {
-				case <-b.stop:
-					return
-				default:
+// end stops the goroutines; a step under way is finished. The one that flushes goes last, because a
+// step of the other may wait for a round.
+func (b *background) end() {
+	b.tender.end()
+	b.flusher.end()
+}
+
+func (b *background) pokeFlush() { b.flusher.poke() }
+func (b *background) pokeTend()  { b.tender.poke() }
+
+// loop is a goroutine that does steps until there is nothing to do, then waits to be poked.
+type loop struct {
+	poked   chan struct{}
+	stop    chan struct{}
+	running *sync.WaitGroup
+}
+
+func newLoop() loop {
+	return loop{make(chan struct{}, 1), make(chan struct{}), &sync.WaitGroup{}}
+}
+
+func (l loop) start(once func() bool) {
+	l.running.Go(func() {
+		for {
+			select {
+			case <-l.stop:
+				return
+			case <-l.poked:
+				for once() && !l.stopped() {
 				}
 			}
 		}
+	})
+}
+
+func (l loop) stopped() bool {
+	select {
+	case <-l.stop:
+		return true
+	default:
+		return false
 	}
 }
 
-// end stops the goroutines; a step under way is finished.
-func (b *background) end() {
-	close(b.stop)
-	b.running.Wait()
+func (l loop) end() {
+	close(l.stop)
+	l.running.Wait()
 }
 
-func (b *background) pokeFlush() { poke(b.flush) }
-func (b *background) pokeTend()  { poke(b.tend) }
-
-func poke(c chan struct{}) {
+func (l loop) poke() {
 	select {
-	case c <- struct{}{}:
+	case l.poked <- struct{}{}:
 	default: // it will look anyway
 	}
 }
