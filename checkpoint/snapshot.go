@@ -180,7 +180,15 @@ func (s *Store) writeSuper(next superblock) error {
 
 // noteSuper makes durable, in the journal's header, that there is a newer superblock. Otherwise, if
 // the new copy were damaged, the old one would pass for the newest, with its journal overwritten.
-func (s *Store) noteSuper(*snapshot) error { return poisonous(s.journal.sync()) }
+// It takes two syncs: a header may be on its way, and the note is not written over its other copy
+// before it has arrived.
+func (s *Store) noteSuper(*snapshot) error {
+	if err := s.journal.sync(); err != nil {
+		return poison(err)
+	}
+	s.journal.sawSuperblock(s.super.sequence)
+	return poisonous(s.journal.sync())
+}
 
 // commitSnapshot gives up what only the previous snapshot needed.
 func (s *Store) commitSnapshot(sn *snapshot) error {
