@@ -62,6 +62,7 @@ type mail struct {
 	read    []arrival
 	retry   bool // there may be free slots, or room in the journal, again
 	full    bool // there are no free slots to be had
+	closed  bool
 }
 
 // flushed is the outcome of a flush.
@@ -280,10 +281,12 @@ func (l *lane) Wake() {
 // post leaves something in a lane's mail and wakes its worker. Any goroutine may call it.
 func (l *lane) post(leave func(*mail)) {
 	l.mail.mu.Lock()
+	defer l.mail.mu.Unlock()
 	leave(&l.mail)
-	l.mail.mu.Unlock()
-	one := [8]byte{1}
-	_, _ = unix.Write(l.wake, one[:]) // full means that it is readable already
+	if !l.mail.closed {
+		one := [8]byte{1}
+		_, _ = unix.Write(l.wake, one[:]) // full means that it is readable already
+	}
 }
 
 // Settle goes on with every request that can, commits what is in place and returns what is
@@ -360,5 +363,8 @@ func (l *lane) Close() error {
 	if err := unix.Munmap(l.mem); err != nil {
 		return fmt.Errorf("lane buffers: %w", err)
 	}
+	l.mail.mu.Lock()
+	defer l.mail.mu.Unlock()
+	l.mail.closed = true // the descriptor's number will soon be somebody else's
 	return unix.Close(l.wake)
 }
