@@ -90,7 +90,7 @@ func (s *state) applySweep(payload []byte) error {
 		return err
 	}
 	owner, run := s.findRun(r.run)
-	if run == nil || run.blocks != uint64(r.count) {
+	if run == nil || run.blocks != r.count {
 		return recordError("run of a sweep record", r.run, "a run of as many blocks that waits to be swept")
 	}
 	w, err := s.load(run)

@@ -273,6 +273,6 @@ func (s *Store) commitSweep(r *run, w swept) error {
 		return err
 	}
 	owner, _ := s.findRun(r.id)
-	record := sweepRecord{run: r.id, count: uint32(r.blocks)}
+	record := sweepRecord{run: r.id, count: r.blocks}
 	return s.enter(recordSweep, sweepLen, record.encode, func() { s.sweep(owner, r, w) })
 }

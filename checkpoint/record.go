@@ -268,22 +268,22 @@ func decodeRollback(p []byte) (r rollbackRecord, err error) {
 	return r, nil
 }
 
-// sweepRecord is the payload of a sweep record: run was judged again and had count records.
+// sweepRecord is the payload of a sweep record: run was judged again and had count blocks.
 type sweepRecord struct {
 	run   uint64
-	count uint32
+	count uint64
 }
 
 func (r *sweepRecord) encode(p []byte) {
 	binary.LittleEndian.PutUint64(p, r.run)
-	binary.LittleEndian.PutUint64(p[8:], uint64(r.count))
+	binary.LittleEndian.PutUint64(p[8:], r.count)
 }
 
 func decodeSweep(p []byte) (r sweepRecord, err error) {
-	if len(p) != sweepLen || allZero(p[12:]) >= 0 {
-		return r, recordError("length of a sweep record", len(p), "16, the end of it zero")
+	if len(p) != sweepLen {
+		return r, recordError("length of a sweep record", len(p), sweepLen)
 	}
-	r = sweepRecord{run: binary.LittleEndian.Uint64(p), count: binary.LittleEndian.Uint32(p[8:])}
+	r = sweepRecord{run: binary.LittleEndian.Uint64(p), count: binary.LittleEndian.Uint64(p[8:])}
 	if r.run == 0 {
 		return r, recordError("run of a sweep record", 0, "at least 1")
 	}
