@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -219,8 +220,14 @@ func (s *Store) Checkpoint(ctx context.Context, name string) (Point, error) {
 	p, err := s.Start(name, true)
 	for err == nil && !p.Retired {
 		var q Point
-		if q, err = s.Retire(ctx); q.ID == p.ID {
+		q, err = s.Retire(ctx)
+		switch {
+		case q.ID == p.ID:
 			p = q
+		case errors.Is(err, ErrNoPoint): // somebody else retired it together with theirs
+			if p, err = s.Find(strconv.FormatUint(uint64(p.ID), 10)); err == nil {
+				err = s.Sync()
+			}
 		}
 	}
 	return p, err

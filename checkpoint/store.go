@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -117,10 +118,10 @@ func (s *Store) DataFD() int { return s.data.Fd() }
 
 // Close makes everything durable and lets go of the files. Lanes and views must be closed.
 func (s *Store) Close() error {
-	s.admin.Lock()
+	s.mu.Lock()
 	closed := s.closed
 	s.closed = true
-	s.admin.Unlock()
+	s.mu.Unlock()
 	if closed {
 		return nil
 	}
@@ -168,10 +169,13 @@ func (s *Store) closeFiles() error {
 	return errors.Join(errs...)
 }
 
-// changeable refuses a change to a store that cannot take one.
+// changeable refuses a change to a store that cannot take one. The store's mutex is held.
 func (s *Store) changeable() error {
 	if s.opts.ReadOnly {
 		return fmt.Errorf("volume: %w", bio.ErrReadOnly)
+	}
+	if s.closed {
+		return fmt.Errorf("volume: %w", fs.ErrClosed)
 	}
 	return s.poisoned()
 }

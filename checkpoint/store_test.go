@@ -3,6 +3,9 @@ package checkpoint
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
@@ -176,5 +179,36 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		case <-limit:
 			t.Fatalf("it does not come about that %s", what)
 		}
+	}
+}
+
+// TestCheckpointsTogether takes checkpoints from many goroutines. (Who found his own retired by
+// another was told that there was none.)
+func TestCheckpointsTogether(t *testing.T) {
+	s := open(t, newVolume(t, CreateOptions{Size: 16 << 20, JournalSize: 1 << 20}), Options{MaxUnretired: 100})
+	errs := make(chan error)
+	const n = 24
+	for range n {
+		go func() {
+			p, err := s.Checkpoint(context.Background(), "")
+			if err == nil && !p.Retired {
+				err = fmt.Errorf("checkpoint %d is not retired", p.ID)
+			}
+			errs <- err
+		}()
+	}
+	for range n {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if got := len(s.Points()); got != n {
+		t.Errorf("%d points, want %d", got, n)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Start("late", true); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("a start after Close: %v", err)
 	}
 }

@@ -30,10 +30,11 @@ func (s *Store) View(id uint32) (*View, error) {
 			return nil, err
 		}
 		v, err := s.View(p.ID)
-		if err == nil {
-			v.temp = true
+		if err != nil {
+			return nil, errors.Join(err, s.deleteTemporary(p.ID))
 		}
-		return v, err
+		v.temp = true
+		return v, nil
 	}
 	s.admin.Lock()
 	defer s.admin.Unlock()
@@ -46,6 +47,17 @@ func (s *Store) View(id uint32) (*View, error) {
 	}
 	slices.SortFunc(v.old, func(a, b death) int { return cmp.Compare(a.block, b.block) })
 	return v, nil
+}
+
+// deleteTemporary deletes the point of a view that could not be opened.
+func (s *Store) deleteTemporary(id uint32) error {
+	s.mu.Lock()
+	p, err := s.point(epoch(id))
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return s.deletePoint(p)
 }
 
 // openView registers a view, so that no death is missed, and returns what is to be read for it.
@@ -117,14 +129,27 @@ func (v *View) find(b block, n uint64) (slot, uint64, error) {
 	if i < len(v.old) {
 		n = min(n, uint64(v.old[i].block-b))
 	}
-	if len(v.late) > 0 {
-		n = 1 // any of the next may be in there
-	}
+	n = v.untilLate(b, n)
 	if err := v.s.blocks.ensure(b, n); err != nil {
 		return 0, 0, err
 	}
 	e, n := v.s.blocks.run(b, n)
 	return e.slot(), n, nil
+}
+
+// untilLate returns how many of the n blocks from b, of which the first is not in late, come before
+// the first that is.
+func (v *View) untilLate(b block, n uint64) uint64 {
+	if len(v.late) == 0 {
+		return n
+	}
+	n = min(n, windowBytes/blockSize)
+	for k := uint64(1); k < n; k++ {
+		if _, ok := v.late[b+block(k)]; ok {
+			return k
+		}
+	}
+	return n
 }
 
 // ReadAt reads bytes of the state. Offset and length need no alignment.
