@@ -46,29 +46,33 @@ func checkOn(ctx context.Context, fs FS, progress func(done, total int64)) (Chec
 	}
 	c.journalHeaders(s.files.journal)
 	err := c.state(&s.state, s)
+	if err == nil && s.sums != nil {
+		err = c.data(s)
+	}
 	return c.report, err
 }
 
-// Check verifies the volume while it is served: the state of a snapshot made for it, whose pages
-// and slots stay as they are meanwhile.
+// Check verifies the volume while it is served: the metadata of a snapshot made for it, whose pages
+// stay as they are meanwhile; then the data as it is, for which nothing is held up.
 func (s *Store) Check(ctx context.Context, progress func(done, total int64)) (CheckReport, error) {
+	c := newChecker(ctx, progress)
+	report, err := s.checkSnapshot(c)
+	if err == nil && s.sums != nil {
+		err = c.data(s)
+		report = c.report
+	}
+	return report, err
+}
+
+// checkSnapshot verifies the metadata. Meanwhile no other snapshot is made.
+func (s *Store) checkSnapshot(c *checker) (CheckReport, error) {
 	s.admin.Lock()
 	defer s.admin.Unlock()
-	s.mu.Lock()
-	gen := s.limbo.enter()
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		s.limbo.leave(gen)
-		s.limbo.collect(s.release)
-		s.mu.Unlock()
-	}()
 	if !s.opts.ReadOnly {
 		if err := s.snapshot(); err != nil {
 			return CheckReport{}, err
 		}
 	}
-	c := newChecker(ctx, progress)
 	c.superblocks(s.files.superblock)
 	cat, err := readCatalog(s.files.pages, s.super.catalog)
 	if err != nil {
@@ -151,7 +155,7 @@ func (c *checker) journalHeaders(f File) {
 	}
 }
 
-// state verifies a state and the data it names.
+// state verifies the metadata of a state.
 func (c *checker) state(st *state, s *Store) error {
 	u := st.slots.usage()
 	c.counts = make([]uint8, u.total)
@@ -166,9 +170,6 @@ func (c *checker) state(st *state, s *Store) error {
 	}
 	c.report.Pages = int64(len(c.pages))
 	c.unnamed(st, s.super.catalog)
-	if st.sums != nil {
-		return c.data(st, s.data)
-	}
 	return nil
 }
 
@@ -302,27 +303,77 @@ func (c *checker) unnamed(st *state, at catalogRef) {
 	}
 }
 
-// data reads every slot in use and compares it with its checksum.
-func (c *checker) data(st *state, f File) error {
+// checkedSlots is how many slots the check of data keeps from being reused at a time.
+const checkedSlots = 256
+
+// data reads every slot in use and compares it with its checksum: some at a time, as they are at
+// that moment.
+func (c *checker) data(s *Store) error {
 	c.report.Data = true
-	buf := alignedBytes(blockSize)
-	for i, n := range c.counts {
-		if n == 0 {
-			continue
-		}
-		at := slot(i)
-		if err := st.sums.ensure(at, 1); err != nil {
+	for at := slot(0); ; at += checkedSlots {
+		used, gen, err := s.pinSlots(at)
+		if err != nil {
 			c.note(err)
-			continue
+			err = c.unlessCorrupt(err)
 		}
-		if _, err := f.ReadAt(buf, int64(at)*blockSize); err != nil {
-			c.note(fmt.Errorf("%s: byte %d: %w", dataName, int64(at)*blockSize, err))
-		} else {
-			c.note(checkSum(buf, at, st.sums.get(at)))
+		for _, u := range used {
+			if err == nil {
+				err = c.datum(s.data, u)
+			}
 		}
-		if err := c.step(1); err != nil {
+		s.unpin(gen)
+		if err != nil || used == nil {
 			return err
 		}
 	}
-	return nil
+}
+
+// datum verifies one slot.
+func (c *checker) datum(f File, u usedSlot) error {
+	buf := alignedBytes(blockSize)
+	if _, err := f.ReadAt(buf, int64(u.at)*blockSize); err != nil {
+		c.note(fmt.Errorf("%s: byte %d: %w", dataName, int64(u.at)*blockSize, err))
+	} else {
+		c.note(checkSum(buf, u.at, u.sum))
+	}
+	return c.step(1)
+}
+
+// usedSlot is a slot that something names, and what its content must sum to.
+type usedSlot struct {
+	at  slot
+	sum uint32
+}
+
+// pinSlots lists the slots in use among checkedSlots from first and keeps them from being reused
+// until unpin; nil behind the end of the data area.
+func (s *Store) pinSlots(first slot) (used []usedSlot, gen uint64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	gen = s.limbo.enter()
+	total := slot(s.slots.usage().total)
+	if first >= total {
+		return nil, gen, nil
+	}
+	used = make([]usedSlot, 0, checkedSlots)
+	for at := first; at < min(first+checkedSlots, total); at++ {
+		n, err := s.slots.count(at)
+		if err == nil {
+			err = s.sums.ensure(at, 1)
+		}
+		if err != nil {
+			return nil, gen, err
+		}
+		if n > 0 {
+			used = append(used, usedSlot{at, s.sums.get(at)})
+		}
+	}
+	return used, gen, nil
+}
+
+func (s *Store) unpin(gen uint64) {
+	s.mu.Lock()
+	s.limbo.leave(gen)
+	s.limbo.collect(s.release)
+	s.mu.Unlock()
 }
