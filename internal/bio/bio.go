@@ -2,8 +2,8 @@
 // request is, and who moves its data.
 //
 // A device (package blk) fills Requests and submits them to a Lane; a store (package
-// checkpoint) implements Lane and moves data through an Engine (package internal/aio). None
-// of the three imports another; all import this page.
+// checkpoint) implements Lane and moves data through an Engine, which belongs to the device's
+// worker (package internal/aio). Device and store do not know each other; both know this page.
 //
 // Everything here belongs to one worker thread: a Lane, its Engine and its Requests are
 // never used by two goroutines at once, except where a method says so.
