@@ -66,6 +66,10 @@ var swaps = []swap{
 	{name: "snapshot: release before superblock",
 		orders: snapshotSwap("release journal and pages", "write the superblock"), plan: narrow},
 
+	{name: "snapshot: release before note",
+		orders:   snapshotSwap("release journal and pages", "note the superblock"),
+		harmless: "it guards against damage to the newest copy of the superblock, which a crash does not do"},
+
 	{name: "trim: free before punch", orders: func() {
 		trimOrder = move(trimOrder, "free the slots", "punch the hole")
 	}},
