@@ -19,6 +19,7 @@ type layout interface {
 	start() ([]resubmission, error) // once, after place
 	position() uint32               // for GET_VRING_BASE
 
+	available() bool // whether there is a chain to take
 	take(c *Chain) (bool, error)
 	retake(c *Chain, r resubmission) error
 

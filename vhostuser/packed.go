@@ -151,14 +151,14 @@ func (p *packed) rest(i uint16, idFlags uint32) descriptor {
 	}
 }
 
-// take fills c with the next chain the guest made available. The flags of the first
-// descriptor offer the whole chain. The walk always goes to the chain's end, because only
-// that tells its id and where the next one begins.
+func (p *packed) available() bool { return p.avail.available(uint16(p.idFlags(p.avail.idx) >> 16)) }
+
+// take fills c with the next chain, which available saw. The flags of the first descriptor offer
+// the whole chain. (They are read once more: a guest that changed them meanwhile gets what it says
+// now.) The walk always goes to the chain's end, because only that tells its id and where the next
+// one begins.
 func (p *packed) take(c *Chain) (bool, error) {
 	word := p.idFlags(p.avail.idx)
-	if !p.avail.available(uint16(word >> 16)) {
-		return false, nil
-	}
 	if err := p.track.begin(c); err != nil {
 		return false, p.fail("inflight region", uint64(p.avail.idx), err)
 	}

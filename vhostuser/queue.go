@@ -108,12 +108,17 @@ func (q *Queue) Next(c *Chain) (ok bool, err error) {
 
 func (q *Queue) next(c *Chain) (ok bool, err error) {
 	defer recoverFault(debug.SetPanicOnFault(true), q, &err)
-	c.reset(q.mem.Load())
 	if len(q.again) > 0 {
+		c.reset(q.mem.Load())
 		r := q.again[0]
 		q.again = q.again[1:]
 		return true, q.layout.retake(c, r)
 	}
+	if !q.layout.available() {
+		return false, nil
+	}
+	// In this order: a chain may point into memory that was added just before it was made available.
+	c.reset(q.mem.Load())
 	return q.layout.take(c)
 }
 

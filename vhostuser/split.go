@@ -94,11 +94,10 @@ func (s *split) start() ([]resubmission, error) {
 	return again, nil
 }
 
+func (s *split) available() bool { return s.lastAvail != s.availIdx || s.look() }
+
 // take fills c with the next chain the guest made available.
 func (s *split) take(c *Chain) (bool, error) {
-	if s.lastAvail == s.availIdx && !s.look() {
-		return false, nil
-	}
 	if n := s.availIdx - s.lastAvail; uint32(n) > s.size {
 		return false, s.fail("avail.idx", uint64(s.availIdx), ErrRingIndex)
 	}
