@@ -22,7 +22,10 @@ type allocRig struct {
 
 func newAllocRig(t *testing.T, kind aio.Kind, depth int) *allocRig {
 	t.Helper()
-	return newAllocRigOn(t, open(t, newVolume(t, CreateOptions{Size: 64 << 20}), Options{}), kind, depth)
+	// So much room that background work, whose allocations would be counted too, stays away.
+	roomy := &tuning{regionSlots: 256, growSlots: 1 << 18, minSlack: 1 << 30, unprovenBlocks: 1 << 40}
+	s := open(t, newVolume(t, CreateOptions{Size: 64 << 20}), Options{tuning: roomy})
+	return newAllocRigOn(t, s, kind, depth)
 }
 
 func newAllocRigOn(t *testing.T, s *Store, kind aio.Kind, depth int) *allocRig {
