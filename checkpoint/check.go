@@ -74,12 +74,7 @@ func (s *Store) checkSnapshot(c *checker) (CheckReport, error) {
 		}
 	}
 	c.superblocks(s.files.superblock)
-	cat, err := readCatalog(s.files.pages, s.super.catalog)
-	if err != nil {
-		c.note(err)
-		return c.report, c.unlessCorrupt(err)
-	}
-	st, err := loadState(s.files.pages, cat, s.base != nil, s.checksums)
+	_, st, err := s.loadSnapshot()
 	if err != nil {
 		c.note(err)
 		return c.report, c.unlessCorrupt(err)
@@ -369,11 +364,4 @@ func (s *Store) pinSlots(first slot) (used []usedSlot, gen uint64, err error) {
 		}
 	}
 	return used, gen, nil
-}
-
-func (s *Store) unpin(gen uint64) {
-	s.mu.Lock()
-	s.limbo.leave(gen)
-	s.limbo.collect(s.release)
-	s.mu.Unlock()
 }

@@ -45,11 +45,7 @@ func (s *Store) Dump(out io.Writer, asJSON bool) error {
 			return err
 		}
 	}
-	c, err := readCatalog(s.files.pages, s.super.catalog)
-	if err != nil {
-		return err
-	}
-	st, err := loadState(s.files.pages, c, s.base != nil, s.checksums)
+	c, st, err := s.loadSnapshot()
 	if err != nil {
 		return err
 	}

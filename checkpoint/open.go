@@ -199,16 +199,22 @@ func (s *state) extend(total uint64) {
 	}
 }
 
+// loadSnapshot reads the catalog that the superblock names and builds its state.
+func (s *Store) loadSnapshot() (*catalog, *state, error) {
+	c, err := readCatalog(s.files.pages, s.super.catalog)
+	if err != nil {
+		return nil, nil, err
+	}
+	st, err := loadState(s.files.pages, c, s.base != nil, s.checksums)
+	return c, st, err
+}
+
 // recover loads the state of the newest snapshot and brings it up to date with the journal.
 func (s *Store) recover() error { return s.recoverWith(s.apply) }
 
 // recoverWith does so, handing the journal's records to redo.
 func (s *Store) recoverWith(redo func(recordHeader, []byte) error) error {
-	c, err := readCatalog(s.files.pages, s.super.catalog)
-	if err != nil {
-		return err
-	}
-	st, err := loadState(s.files.pages, c, s.base != nil, s.checksums)
+	c, st, err := s.loadSnapshot()
 	if err != nil {
 		return err
 	}

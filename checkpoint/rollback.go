@@ -25,18 +25,28 @@ func (s *Store) Rollback(ctx context.Context, id uint32) (RollbackResult, error)
 	if err := ctx.Err(); err != nil {
 		return RollbackResult{}, err
 	}
-	for try := 0; ; try++ {
-		res, err := s.rollbackTo(epoch(id))
-		if err == errJournalFull && try == 0 {
-			if err = s.snapshot(); err == nil {
-				continue
-			}
-		}
-		if err != nil {
-			return res, err
-		}
-		return res, s.Sync()
+	var res RollbackResult
+	err := s.withRoom(func() (err error) {
+		res, err = s.rollbackTo(epoch(id))
+		return err
+	})
+	if err != nil {
+		return res, err
 	}
+	return res, s.Sync()
+}
+
+// withRoom makes a change to history; if the journal is full, after a snapshot. The admin lock is
+// held.
+func (s *Store) withRoom(change func() error) error {
+	err := change()
+	if err != errJournalFull {
+		return err
+	}
+	if err := s.snapshot(); err != nil {
+		return err
+	}
+	return change()
 }
 
 // Undo returns to the state that the newest rollback left.
@@ -145,23 +155,16 @@ func (s *Store) Resize(ctx context.Context, size int64, force bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	err := s.resizeTo(size)
-	s.mu.Unlock()
-	if err == errJournalFull {
-		if err = s.snapshot(); err == nil {
-			s.mu.Lock()
-			err = s.resizeTo(size)
-			s.mu.Unlock()
-		}
-	}
-	if err != nil {
+	if err := s.withRoom(func() error { return s.resizeTo(size) }); err != nil {
 		return err
 	}
 	return s.Sync()
 }
 
+// resizeTo does it. The admin lock is held.
 func (s *Store) resizeTo(size int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err := s.changeable(); err != nil {
 		return err
 	}

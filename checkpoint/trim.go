@@ -63,6 +63,11 @@ func (s *Store) trimOnce() {
 	}
 	s.trims.n -= x.n
 	s.mu.Unlock()
+	s.giveToDisk(x)
+}
+
+// giveToDisk punches a hole and reports whether it could.
+func (s *Store) giveToDisk(x extent) bool {
 	err := perform(s, trimOrder, &hole{x})
 	s.background.report(faultPunch, err)
 	if err != nil {
@@ -70,6 +75,7 @@ func (s *Store) trimOnce() {
 		s.slots.release(x) // no hole, but free all the same
 		s.mu.Unlock()
 	}
+	return err == nil
 }
 
 // excess returns how many slots are beyond the slack and a step of growth. The store's mutex is held.
@@ -87,16 +93,5 @@ func (s *Store) trimSlack() bool {
 	s.mu.Lock()
 	x := s.slots.takeWarm(min(s.excess(), punchBytes/blockSize))
 	s.mu.Unlock()
-	if x.n == 0 {
-		return false
-	}
-	err := perform(s, trimOrder, &hole{x})
-	s.background.report(faultPunch, err)
-	if err != nil {
-		s.mu.Lock()
-		s.slots.release(x)
-		s.mu.Unlock()
-		return false
-	}
-	return true
+	return x.n > 0 && s.giveToDisk(x)
 }

@@ -179,12 +179,7 @@ func (v *View) readSome(p []byte, off int64) (int, error) {
 	at, n, err := v.find(b, uint64(in+int64(len(p))+blockSize-1)/blockSize)
 	gen := s.limbo.enter()
 	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		s.limbo.leave(gen)
-		s.limbo.collect(s.release)
-		s.mu.Unlock()
-	}()
+	defer s.unpin(gen)
 	if err != nil {
 		return 0, err
 	}
@@ -197,6 +192,14 @@ func (v *View) readSome(p []byte, off int64) (int, error) {
 	}
 	clear(p)
 	return len(p), nil
+}
+
+// unpin ends what entering limbo began, for readers that are no lanes.
+func (s *Store) unpin(gen uint64) {
+	s.mu.Lock()
+	s.limbo.leave(gen)
+	s.limbo.collect(s.release)
+	s.mu.Unlock()
 }
 
 // readSlots reads bytes from byte in of a slot on, and judges them by their checksums.
