@@ -5,6 +5,7 @@ import (
 	"io"
 	"path/filepath"
 
+	"github.com/belay-vm/belay/internal/size"
 	"github.com/spf13/cobra"
 )
 
@@ -22,7 +23,7 @@ type createOptions struct {
 
 func createVerb(a *app) *cobra.Command {
 	var o createOptions
-	var size, journal sizeFlag
+	var disk, journal size.Flag
 	cmd := &cobra.Command{
 		Use:   "create VOLUME",
 		Short: "Make a new volume",
@@ -36,12 +37,12 @@ stay where it is; the disk has the image's size unless --size says more.`,
 		Args:              operands("VOLUME"),
 		ValidArgsFunction: volumeArgs,
 		RunE: run(a, func(cmd *cobra.Command, args []string) error {
-			o.Size, o.Journal = int64(size), int64(journal)
+			o.Size, o.Journal = int64(disk), int64(journal)
 			return create(a, args[0], o)
 		}),
 	}
 	f := cmd.Flags()
-	f.Var(&size, "size", "size of the disk, as 20G or 512M")
+	f.Var(&disk, "size", "size of the disk, as 20G or 512M")
 	f.StringVar(&o.Base, "base", "", "image that the disk begins with")
 	f.StringVar(&o.BaseFormat, "base-format", "", "format of the base: raw or qcow2 (default: looked up in it)")
 	f.StringVar(&o.Data, "data", "", "block device for the data (default: a file in VOLUME)")

@@ -5,11 +5,12 @@ import (
 	"io"
 
 	"github.com/belay-vm/belay/internal/control"
+	"github.com/belay-vm/belay/internal/size"
 	"github.com/spf13/cobra"
 )
 
 func resizeVerb(a *app) *cobra.Command {
-	var size sizeFlag
+	var to size.Flag
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "resize VOLUME --size SIZE",
@@ -23,11 +24,11 @@ Making the disk smaller discards what lies behind its new end (checkpoints keep 
 		Args:              operands("VOLUME"),
 		ValidArgsFunction: volumeArgs,
 		RunE: run(a, func(cmd *cobra.Command, args []string) error {
-			if size == 0 {
+			if to == 0 {
 				return usagef("resize: --size is needed")
 			}
 			return a.with(args[0], toChange, func(v control.Volume) error {
-				r, err := v.Resize(cmd.Context(), int64(size), force)
+				r, err := v.Resize(cmd.Context(), int64(to), force)
 				if err != nil {
 					return err
 				}
@@ -37,7 +38,7 @@ Making the disk smaller discards what lies behind its new end (checkpoints keep 
 			})
 		}),
 	}
-	cmd.Flags().Var(&size, "size", "new size, as 20G or 512M")
+	cmd.Flags().Var(&to, "size", "new size, as 20G or 512M")
 	cmd.Flags().BoolVar(&force, "force", false, "allow the disk to become smaller")
 	return cmd
 }

@@ -47,12 +47,15 @@ func (v *volume) Status(context.Context) (control.Status, error) {
 	}, nil
 }
 
+// sectorSize is the unit of stat's blocks (stat(2)), and of disks.
+const sectorSize = 512
+
 // allocated is what a volume's own files take on the host. One that cannot be looked at counts as
 // nothing.
 func allocated(dir string) (sum int64) {
 	for _, path := range ownFiles(dir) {
 		if st, err := os.Stat(path); err == nil {
-			sum += st.Sys().(*syscall.Stat_t).Blocks * sectorSize // always 512 bytes: see stat(2)
+			sum += st.Sys().(*syscall.Stat_t).Blocks * sectorSize
 		}
 	}
 	return sum

@@ -23,6 +23,7 @@ var layers = []layer{
 	{"internal/aio", []string{"internal/bio", "internal/uring"}},
 	{"internal/control", nil},
 	{"internal/disktest", []string{"checkpoint", "internal/bio"}},
+	{"internal/size", nil},
 	{"internal/tidy", nil},
 	{"vhostuser", nil},
 	{"vhostuser/vhosttest", nil},

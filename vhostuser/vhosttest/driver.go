@@ -211,6 +211,9 @@ func (d *Driver) Poll() (id uint16, written uint32, ok bool, err error) {
 	return id, written, ok, err
 }
 
+// Pending reports whether Poll would return something.
+func (d *Driver) Pending() bool { return d.lay.pending() }
+
 // SuppressCalls asks the device for no interrupts, or for interrupts again.
 func (d *Driver) SuppressCalls(off bool) { d.lay.suppressCall(off) }
 

@@ -1,4 +1,5 @@
-package main
+// Package size reads and prints sizes as command lines have them.
+package size
 
 import (
 	"fmt"
@@ -7,13 +8,13 @@ import (
 	"strings"
 )
 
-// sizeFlag is a number of bytes on the command line: 20G, 512M, 1T, or plain bytes. Units are
+// Flag is a number of bytes on the command line: 20G, 512M, 1T, or plain bytes. Units are
 // binary, as QEMU's tools have them.
-type sizeFlag int64
+type Flag int64
 
-func (s *sizeFlag) Type() string { return "size" }
+func (s *Flag) Type() string { return "size" }
 
-func (s *sizeFlag) String() string {
+func (s *Flag) String() string {
 	n := int64(*s)
 	if n == 0 {
 		return ""
@@ -28,9 +29,9 @@ func (s *sizeFlag) String() string {
 	return fmt.Sprintf("%d%c", n, sizeUnits[unit-1])
 }
 
-func (s *sizeFlag) Set(text string) error {
-	n, err := parseSize(text)
-	*s = sizeFlag(n)
+func (s *Flag) Set(text string) error {
+	n, err := Parse(text)
+	*s = Flag(n)
 	return err
 }
 
@@ -39,8 +40,8 @@ const (
 	sectorSize = 512
 )
 
-// parseSize reads a size and refuses one that no disk can have.
-func parseSize(text string) (int64, error) {
+// Parse reads a size and refuses one that no disk can have.
+func Parse(text string) (int64, error) {
 	number, shift := strings.ToUpper(text), 0
 	number = strings.TrimSuffix(strings.TrimSuffix(number, "B"), "I")
 	if i := strings.IndexByte(sizeUnits, lastByte(number)); i >= 0 {

@@ -1,8 +1,8 @@
-package main
+package size
 
 import "testing"
 
-func TestParseSize(t *testing.T) {
+func TestParse(t *testing.T) {
 	for text, want := range map[string]int64{
 		"512": 512, "4096": 4096, "1K": 1024, "512M": 512 << 20, "20G": 20 << 30, "20g": 20 << 30,
 		"20GiB": 20 << 30, "20GB": 20 << 30, "2T": 2 << 40, "7E": 7 << 60,
@@ -10,7 +10,7 @@ func TestParseSize(t *testing.T) {
 		"": 0, "0": 0, "G": 0, "-1": 0, "-512": 0, "1.5G": 0, "513": 0, "8E": 0, "16E": 0, "20 G": 0, "512B": 0,
 		"1X": 0, "0x200": 0, "99999999999999999999": 0, "1KK": 0, "512I": 0, "B": 0,
 	} {
-		got, err := parseSize(text)
+		got, err := Parse(text)
 		if err != nil {
 			got = 0
 		}
@@ -21,7 +21,7 @@ func TestParseSize(t *testing.T) {
 }
 
 func TestSizeFlagPrints(t *testing.T) {
-	for n, want := range map[sizeFlag]string{0: "", 512: "512", 1024: "1K", 20 << 30: "20G", 3 << 29: "1536M"} {
+	for n, want := range map[Flag]string{0: "", 512: "512", 1024: "1K", 20 << 30: "20G", 3 << 29: "1536M"} {
 		if got := n.String(); got != want {
 			t.Errorf("%d prints as %q, want %q", int64(n), got, want)
 		}
