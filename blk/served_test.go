@@ -222,3 +222,29 @@ func do(t testing.TB, d *vhosttest.Disk, op vhosttest.Op, data []byte, shape fun
 	d.Put(r)
 	return got
 }
+
+// TestLeanRequests : what load generators send is served as any other request is.
+func TestLeanRequests(t *testing.T) {
+	for _, front := range []vhosttest.Options{
+		{},
+		{EventIdx: true, Indirect: true, TableLen: 4},
+		{EventIdx: true, Indirect: true, TableLen: 4, Packed: true},
+	} {
+		s := serve(t, newFileStore(t, diskSize, true), Options{Engine: aio.Inline, Serial: "lean"}, front)
+		lean, err := vhosttest.NewLeanDisk(s.Queue(0), 4, 8192)
+		must(t, err)
+		want := randomBytes(7, 40<<10)
+		must(t, lean.Write(3, want))
+		must(t, lean.Flush())
+		wantData(t, lean, 3, want)
+		must(t, lean.WriteZeroes(3, 8, false))
+		clear(want[:4096])
+		wantData(t, lean, 3, want)
+		if id, err := lean.GetID(); err != nil || id != "lean" {
+			t.Errorf("serial %q, %v", id, err)
+		}
+		must(t, s.Stop())
+		must(t, s.Start())
+		wantData(t, s.disk(t, 0, 4, 8192), 3, want)
+	}
+}

@@ -31,7 +31,9 @@
 //	tally.go       counts and histograms
 //	cpu.go         processor time and pinning
 //	watch.go       notices that the back end died
-//	checkpoint.go  the command that is run every so often
+//	checkpoint.go  a checkpoint every so often
+//	verify.go      what was written, and whether it comes back
+//	progress.go    the bar on a terminal
 //	report.go      the result as JSON and in words
 //	null.go        the back end that does nothing
 package main

@@ -26,6 +26,9 @@ type job struct {
 	gone    atomic.Pointer[error] // why there is no back end any more
 }
 
+// errInterrupted is a run's that the user ended.
+var errInterrupted = errors.New("interrupted")
+
 // clock is a time in nanoseconds since the job was made.
 func (j *job) clock() int64 { return int64(time.Since(j.base)) }
 
@@ -39,8 +42,6 @@ func (j *job) lost() error {
 
 // measure does a run.
 func measure(ctx context.Context, o options, progress io.Writer) (*result, error) {
-	// The threads of the queues spin: without more of them than that, nothing else would run.
-	runtime.GOMAXPROCS(o.queues + 2)
 	backend, err := openProcess(o.pid)
 	if err != nil {
 		return nil, err
@@ -54,19 +55,24 @@ func measure(ctx context.Context, o options, progress io.Writer) (*result, error
 	if err := j.load(ctx, progress); err != nil {
 		return nil, err
 	}
-	r := j.result()
-	return r, j.front.Stop()
+	if o.fill {
+		if err := j.workers[0].disk.Flush(); err != nil {
+			return nil, err
+		}
+	}
+	return j.result(), j.front.Stop()
 }
 
 // connect starts the rings and makes the workers.
 func (j *job) connect() (err error) {
 	o := j.o
 	ring := ringSize(o.depth)
-	// A request takes its data and two pages; the tables of a ring take up to 4 KiB an entry.
-	perQueue := int64(o.depth)*(int64(o.bs)+3*4096) + int64(ring)*(4096+64) + 64<<10
+	// Whole pages of data and a line for each request, less than 100 bytes for each entry of a
+	// ring, and the rounding of its parts to pages.
+	perQueue := int64(o.depth)*(int64(o.bs)+2*4096) + int64(ring)*128 + 64<<10
 	j.front, err = vhosttest.Connect(o.socket, vhosttest.Options{
 		Packed: o.packed, EventIdx: true, Indirect: true,
-		Queues: o.queues, QueueSize: ring, MemBytes: 1<<20 + perQueue*int64(o.queues),
+		Queues: o.queues, QueueSize: ring, TableLen: tableLen, MemBytes: 1<<20 + perQueue*int64(o.queues),
 	})
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
@@ -76,6 +82,9 @@ func (j *job) connect() (err error) {
 	}
 	return nil
 }
+
+// tableLen is the descriptors of a request: header, data and status, in a table of one cache line.
+const tableLen = 4
 
 // ringSize is QEMU's default, or more where the depth needs it. A request takes one entry.
 func ringSize(depth int) int {
@@ -132,7 +141,7 @@ func (j *job) setRange() error {
 func (j *job) newWorker(queue int) (*worker, error) {
 	o := j.o
 	ring := j.front.Queue(queue)
-	disk, err := vhosttest.NewDisk(ring, o.depth, int(o.bs))
+	disk, err := vhosttest.NewLeanDisk(ring, o.depth, int(o.bs))
 	if err != nil {
 		return nil, err
 	}
@@ -147,14 +156,12 @@ func (j *job) newWorker(queue int) (*worker, error) {
 	case o.op == opMix:
 		w.reads = uint64(o.mix) << 32 / 100
 	}
-	if n := o.requests; n > 0 {
-		w.left = n*int64(queue+1)/int64(o.queues) - n*int64(queue)/int64(o.queues)
-	}
-	if o.fill {
-		w.left = int64(w.at.blocks)
-	}
-	if o.requests > 0 || o.fill {
-		o.ramp = 0
+	if n := int64(o.queues); o.requests > 0 {
+		w.share = o.requests*int64(queue+1)/n - o.requests*int64(queue)/n
+		w.left = w.share
+	} else if o.fill {
+		w.share = int64(w.at.blocks)
+		w.left = w.share
 	}
 	if o.verify {
 		w.sum = newVerifier(w.at, w.bs)
@@ -184,31 +191,43 @@ func fillData(disk *vhosttest.Disk, at offsets) {
 }
 
 // load runs the workers to their end.
-func (j *job) load(ctx context.Context, progress io.Writer) error {
-	defer context.AfterFunc(ctx, func() { j.stop(context.Cause(ctx)) })()
+func (j *job) load(ctx context.Context, progress io.Writer) (err error) {
+	// The threads of the queues spin: without more processors than that, nothing else would run.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(j.o.queues + 2))
+	defer context.AfterFunc(ctx, func() { j.stop(errInterrupted) })()
 	watch, err := j.watch()
 	if err != nil {
 		return err
 	}
 	defer watch.close()
-	checkpoints := j.checkpoints()
+	points, err := j.checkpoints()
+	if err != nil {
+		return err
+	}
+	bar := j.showProgress(progress)
+	err = j.work()
+	bar.close()
+	var pointsErr error
+	j.taken, pointsErr = points.close()
+	if lost := j.lost(); lost != nil {
+		return lost // it says more than what the workers saw of it
+	}
+	return errors.Join(err, pointsErr)
+}
+
+// work runs the workers' threads and returns the first error.
+func (j *job) work() (first error) {
 	ended := make(chan error)
 	for _, w := range j.workers {
 		go func() { ended <- w.run() }()
 	}
-	var failed error
 	for range j.workers {
-		if err := <-ended; err != nil && failed == nil {
-			failed = err
+		if err := <-ended; err != nil && first == nil {
+			first = err
 			j.stopped.Store(true)
 		}
 	}
-	j.taken = checkpoints.close()
-	// What stopped the job says more than what the workers saw of it.
-	if err := j.lost(); err != nil {
-		return err
-	}
-	return failed
+	return first
 }
 
 // stop ends the job over an error.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"time"
 
 	"github.com/belay-vm/belay/internal/size"
 	"github.com/belay-vm/belay/vhostuser"
@@ -17,6 +18,7 @@ import (
 
 func nullVerb(stdout io.Writer) *cobra.Command {
 	var socket string
+	var pollUs int
 	disk := size.Flag(1 << 30)
 	cmd := &cobra.Command{
 		Use:   "null --socket-path PATH",
@@ -36,21 +38,25 @@ One line, 'ready SOCKET', on stdout says that front ends may connect.`,
 				return err
 			}
 			fmt.Fprintf(stdout, "ready %s\n", socket)
-			return serveNull(cmd.Context(), l, int64(disk))
+			return serveNull(cmd.Context(), l, &nullDevice{int64(disk), time.Duration(pollUs) * time.Microsecond})
 		},
 	}
 	cmd.Flags().StringVar(&socket, "socket-path", "", "listen on a UNIX socket")
 	cmd.Flags().Var(&disk, "size", "size of the disk")
+	cmd.Flags().IntVar(&pollUs, "poll-us", 0, "microseconds to look for new requests before sleeping")
 	return cmd
 }
 
 // serveNull serves front ends until the context ends.
-func serveNull(ctx context.Context, l net.Listener, bytes int64) error {
-	return vhostuser.NewServer(&nullDevice{bytes: bytes}, nil, vhostuser.Options{}).Serve(ctx, l)
+func serveNull(ctx context.Context, l net.Listener, d *nullDevice) error {
+	return vhostuser.NewServer(d, nil, vhostuser.Options{}).Serve(ctx, l)
 }
 
 // nullDevice completes everything at once.
-type nullDevice struct{ bytes int64 }
+type nullDevice struct {
+	bytes int64
+	spin  time.Duration // how long an idle queue looks at its ring before it sleeps
+}
 
 // Feature bits (virtio 1.2, section 5.2.3), and how many queues and pieces there may be.
 const (
@@ -61,10 +67,12 @@ const (
 	nullSegMax = 126
 )
 
-func (d *nullDevice) Features() uint64                 { return featSegMax | featFlush | featMQ }
-func (d *nullDevice) SetFeatures(uint64)               {}
-func (d *nullDevice) NumQueues() int                   { return maxQueues }
-func (d *nullDevice) WriteConfig(uint32, []byte) error { return errors.New("nothing can be configured") }
+func (d *nullDevice) Features() uint64   { return featSegMax | featFlush | featMQ }
+func (d *nullDevice) SetFeatures(uint64) {}
+func (d *nullDevice) NumQueues() int     { return maxQueues }
+func (d *nullDevice) WriteConfig(uint32, []byte) error {
+	return errors.New("nothing can be configured")
+}
 
 // ReadConfig gives capacity, seg_max and the number of queues (section 5.2.4).
 func (d *nullDevice) ReadConfig(p []byte, off uint32) error {
@@ -84,35 +92,53 @@ func (d *nullDevice) ReadConfig(p []byte, off uint32) error {
 func (d *nullDevice) Run(q *vhostuser.Queue) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	chains := make([]vhostuser.Chain, 1)
-	for !q.Stopping() {
-		n, err := completeAll(q, &chains[0])
+	var chain vhostuser.Chain
+	for busy := time.Now(); !q.Stopping(); {
+		n, err := completeAll(q, &chain)
 		if err != nil {
 			return err
 		}
 		if n > 0 {
+			busy = time.Time{}
 			continue
 		}
-		more, err := q.Arm()
-		if err != nil {
+		if d.spinning(&busy) {
+			continue
+		}
+		if err := rest(q); err != nil {
 			return err
 		}
-		if !more {
-			if err := sleep(q); err != nil {
-				return err
-			}
-		}
-		q.Disarm()
 	}
 	return nil
+}
+
+// spinning reports whether to look at the ring again. busy is when the queue was found idle, zero
+// if it was not since.
+func (d *nullDevice) spinning(busy *time.Time) bool {
+	if d.spin == 0 {
+		return false
+	}
+	if busy.IsZero() {
+		*busy = time.Now()
+	}
+	return time.Since(*busy) < d.spin
+}
+
+// rest sleeps until there is something to do.
+func rest(q *vhostuser.Queue) error {
+	more, err := q.Arm()
+	if err == nil && !more {
+		err = sleep(q)
+	}
+	q.Disarm()
+	return err
 }
 
 // completeAll ends the chains that wait in the ring and returns how many there were.
 func completeAll(q *vhostuser.Queue, c *vhostuser.Chain) (n int, err error) {
 	for ; n < q.Size(); n++ {
 		ok, err := q.Next(c)
-		var malformed *vhostuser.ChainError
-		if err != nil && !errors.As(err, &malformed) {
+		if err != nil && !malformed(err) {
 			return n, err
 		}
 		if !ok && err == nil {
@@ -121,6 +147,12 @@ func completeAll(q *vhostuser.Queue, c *vhostuser.Chain) (n int, err error) {
 		q.Complete(c, answer(c))
 	}
 	return n, q.Publish()
+}
+
+// malformed reports whether an error concerns one chain only.
+func malformed(err error) bool {
+	var chain *vhostuser.ChainError
+	return errors.As(err, &chain)
 }
 
 // statusOK is the byte that ends a request (section 5.2.6).

@@ -13,28 +13,29 @@ import (
 
 // options are what a run is asked for.
 type options struct {
-	socket          string
-	op              string
-	mix             int // percent of reads in rw
-	seq             bool
-	bs              size.Flag
-	depth           int
-	queues          int
-	packed          bool
-	flushEvery      int // writes from one flush to the next, 0 for none
-	checkpointEvery time.Duration
-	checkpoint      string // command
-	duration        time.Duration
-	requests        int64 // instead of a duration, if not 0
-	ramp            time.Duration
-	wait            string
-	fill            bool
-	area            size.Flag // 0: the whole disk
-	seed            uint64
-	pid             int
-	cpus            []int
-	verify          bool
-	json            bool
+	socket           string
+	op               string
+	mix              int // percent of reads in rw
+	seq              bool
+	bs               size.Flag
+	depth            int
+	queues           int
+	packed           bool
+	flushEvery       int // writes from one flush to the next, 0 for none
+	checkpointEvery  time.Duration
+	checkpoint       string // command
+	checkpointVolume string // instead of a command
+	duration         time.Duration
+	requests         int64 // instead of a duration, if not 0
+	ramp             time.Duration
+	wait             string
+	fill             bool
+	area             size.Flag // 0: the whole disk
+	seed             uint64
+	pid              int
+	cpus             []int
+	verify           bool
+	json             bool
 }
 
 // The words of the flags.
@@ -94,8 +95,10 @@ Writes destroy what is on the disk.`,
 	f.IntVar(&o.queues, "queues", o.queues, "queues, each with a thread of its own")
 	f.BoolVar(&o.packed, "packed", o.packed, "use packed rings")
 	f.IntVar(&o.flushEvery, "flush-every", o.flushEvery, "flush after so many writes of a queue")
-	f.DurationVar(&o.checkpointEvery, "checkpoint-every", o.checkpointEvery, "run --checkpoint-command so often")
+	f.DurationVar(&o.checkpointEvery, "checkpoint-every", o.checkpointEvery, "take a checkpoint so often")
 	f.StringVar(&o.checkpoint, "checkpoint-command", o.checkpoint, "shell command that takes a checkpoint")
+	f.StringVar(&o.checkpointVolume, "checkpoint-volume", o.checkpointVolume,
+		"volume that belay serves, to ask for checkpoints without a command")
 	f.DurationVar(&o.duration, "duration", o.duration, "how long to measure")
 	f.Int64Var(&o.requests, "requests", o.requests, "measure this many requests instead, without a ramp")
 	f.DurationVar(&o.ramp, "ramp", o.ramp, "load that runs before and does not count")
@@ -130,6 +133,9 @@ func (o *options) settle(changed func(flag string) bool) error {
 		if changed("duration") || changed("ramp") {
 			return usagef("--requests excludes --duration and --ramp")
 		}
+	}
+	if o.requests > 0 || o.fill {
+		o.ramp = 0
 	}
 	if err := o.checkNumbers(); err != nil {
 		return err
@@ -168,8 +174,10 @@ func (o *options) checkWords() error {
 		return usagef("--op is read, write or rw, not %q", o.op)
 	case o.wait != waitPoll && o.wait != waitEventfd:
 		return usagef("--wait is poll or eventfd, not %q", o.wait)
-	case (o.checkpointEvery == 0) != (o.checkpoint == ""):
-		return usagef("--checkpoint-every and --checkpoint-command need each other")
+	case (o.checkpointEvery == 0) != (o.checkpoint == "" && o.checkpointVolume == ""):
+		return usagef("--checkpoint-every needs --checkpoint-command or --checkpoint-volume, and they need it")
+	case o.checkpoint != "" && o.checkpointVolume != "":
+		return usagef("--checkpoint-command and --checkpoint-volume exclude each other")
 	case o.verify && o.op == opRead:
 		return usagef("--verify needs --op write or rw: only what this run wrote is known")
 	}

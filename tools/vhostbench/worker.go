@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/belay-vm/belay/vhostuser/vhosttest"
@@ -33,8 +34,10 @@ type worker struct {
 	poll       bool
 	reads      uint64 // of 2^32, chance that a request is one
 	flushEvery int
-	unflushed  int   // writes since the last flush
-	left       int64 // requests to be sent; endless if negative
+	unflushed  int          // writes since the last flush
+	left       int64        // requests to be sent; endless if negative
+	share      int64        // what left began with, 0 if it has no end
+	sent       atomic.Int64 // of the share, for who shows the progress
 
 	phase    phase
 	now      int64 // when the last completions were seen
@@ -152,6 +155,9 @@ func (w *worker) submit() error {
 	}
 	if n > 0 {
 		w.disk.Kick()
+	}
+	if w.share > 0 {
+		w.sent.Store(w.share - w.left)
 	}
 	return nil
 }

@@ -40,6 +40,9 @@ const (
 	rangeLen   = 16
 )
 
+// defaultTimeout is Disk.Timeout's.
+const defaultTimeout = 10 * time.Second
+
 // Errors of a Disk.
 var (
 	ErrBusy    = errors.New("vhosttest: all requests of the disk are in flight")
@@ -79,6 +82,7 @@ type Req struct {
 
 	disk *Disk
 	slot uint64 // guest address of the page that precedes the data
+	head uint64 // guest address of the header in a lean disk, 0 in others
 	segs []Seg
 }
 
@@ -118,7 +122,7 @@ type Disk struct {
 
 // NewDisk makes a client with depth requests of at most maxLen bytes each.
 func NewDisk(d *Driver, depth, maxLen int) (*Disk, error) {
-	k := &Disk{Timeout: 10 * time.Second, d: d, mem: d.memory(), maxLen: maxLen, byID: make([]*Req, d.size)}
+	k := &Disk{Timeout: defaultTimeout, d: d, mem: d.memory(), maxLen: maxLen, byID: make([]*Req, d.size)}
 	body := (uint64(maxLen) + MaxShift + 1 + pageSize - 1) &^ (pageSize - 1)
 	for range depth {
 		at, err := d.f.mem.Alloc(pageSize+body, pageSize)
@@ -204,8 +208,7 @@ func (k *Disk) Wait(done []*Req, timeout time.Duration) ([]*Req, error) {
 
 // build writes header and status and cuts the request into descriptors.
 func (r *Req) build() {
-	k := r.disk
-	header := r.data() - blkHeader
+	k, header := r.disk, r.header()
 	le := binary.LittleEndian
 	le.PutUint32(k.mem[header:], uint32(r.Op))
 	le.PutUint32(k.mem[header+4:], 0)
@@ -217,13 +220,30 @@ func (r *Req) build() {
 	if r.Op == OpWrite || r.Op == OpDiscard || r.Op == OpWriteZeroes {
 		out, in = r.Len, 0
 	}
+	if r.head != 0 {
+		r.lean(in > 0)
+		return
+	}
 	r.segs = r.segs[:0]
 	r.cut(header, blkHeader+out, r.Readable, blkHeader, false)
 	r.cut(r.status()-uint64(in), in+1, r.Writable, in, true)
 }
 
 // status is the guest address of the status byte.
-func (r *Req) status() uint64 { return r.data() + uint64(r.Len) }
+func (r *Req) status() uint64 {
+	if r.head != 0 {
+		return r.head + blkHeader
+	}
+	return r.data() + uint64(r.Len)
+}
+
+// header is the guest address of the header.
+func (r *Req) header() uint64 {
+	if r.head != 0 {
+		return r.head
+	}
+	return r.data() - blkHeader
+}
 
 // cut makes descriptors of n bytes at a guest address; without lengths it cuts once.
 func (r *Req) cut(at uint64, n int, lengths []int, usual int, write bool) {

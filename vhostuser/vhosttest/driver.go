@@ -76,7 +76,10 @@ const (
 
 func newDriver(f *FrontEnd, index int) (*Driver, error) {
 	d := &Driver{f: f, index: index, size: f.o.QueueSize, tableLen: maxTable, call: -1, err: -1, kick: -1}
-	if d.size > largeRing {
+	switch {
+	case f.o.TableLen > 0:
+		d.tableLen = f.o.TableLen
+	case d.size > largeRing:
 		d.tableLen = smallTable
 	}
 	if err := d.allocate(); err != nil {

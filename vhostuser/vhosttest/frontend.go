@@ -18,6 +18,7 @@ type Options struct {
 	Indirect  bool
 	Queues    int   // default 1
 	QueueSize int   // default 128
+	TableLen  int   // descriptors in an indirect table; default 256, in large rings 16
 	MemBytes  int64 // default 64 MiB
 	Regions   int   // regions that the memory is told in; default 1
 	MemSlots  bool  // ADD_MEM_REG instead of SET_MEM_TABLE, if offered
