@@ -8,6 +8,9 @@ VERSION    ?=
 CUTS       ?= 100000
 FUZZTIME   ?= 30s
 ROUNDS     ?= 50
+BENCHFLAGS ?=
+A          :=
+B          :=
 PREFIX     ?= /usr
 BINDIR     ?= $(PREFIX)/bin
 LIBEXECDIR ?= $(PREFIX)/libexec/belay
@@ -37,6 +40,9 @@ help:
 	@echo '  make e2e       tests with a real guest in QEMU'
 	@echo '  make kill      kill -9 of the real daemon under load, $(ROUNDS) rounds (ROUNDS=) and 5 with a guest'
 	@echo '  make crash     $(CUTS) power cuts on a disk that lies (CUTS=)'
+	@echo '  make bench     belay beside qemu-storage-daemon and fio: half an hour on an idle machine, then'
+	@echo '                 the figures of the store itself; saved below bench/ (BENCHFLAGS=--help)'
+	@echo '  make bench-compare   two results side by side (A= B=; otherwise the two newest)'
 	@echo '  make fuzz      every fuzz target for $(FUZZTIME) (FUZZTIME=)'
 	@echo '  make golden    write the golden files anew; read the difference before you commit it'
 	@echo '  make man       manual pages and shell completions, under build/'
@@ -90,6 +96,14 @@ fuzz:
 .PHONY: golden
 golden:
 	$(GO) test $$(grep -rl --include='*_test.go' '"update"' . | xargs -n 1 dirname | sort -u) -update
+
+.PHONY: bench
+bench: build
+	@$(BIN)/bench run $(BENCHFLAGS)
+
+.PHONY: bench-compare
+bench-compare: build
+	@$(BIN)/bench compare $(A) $(B)
 
 .PHONY: demo
 demo:

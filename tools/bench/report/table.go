@@ -102,8 +102,8 @@ func (r *Result) head(b *strings.Builder) {
 }
 
 func (m Machine) String() string {
-	return fmt.Sprintf("%s, %d CPUs, %s; Linux %s\n%s, %s; load %.2f before, %.2f after\n", m.CPU, m.CPUs,
-		humanize.IBytes(m.Memory), m.Kernel, m.Disk, m.FileSystem, m.Load[0], m.Load[1])
+	return fmt.Sprintf("%s, %d CPUs, %s; Linux %s; load %.2f before, %.2f after\n%s\n%s\n", m.CPU, m.CPUs,
+		humanize.IBytes(m.Memory), m.Kernel, m.Load[0], m.Load[1], m.Disk, m.FileSystem)
 }
 
 // Widths of the columns.
