@@ -32,7 +32,7 @@ func run(ctx context.Context, o *options, stdout, stderr io.Writer) error {
 	}
 	if scale {
 		fmt.Fprintln(stderr, "the store itself (go test ./checkpoint), which takes some minutes")
-		if r.Figures, err = measureStore(ctx, stderr); err != nil {
+		if r.Figures, err = measureStore(ctx, o, stderr); err != nil && ctx.Err() == nil {
 			// The rows took long and stand on their own.
 			fmt.Fprintln(stderr, "bench: without figures of the store:", err)
 		}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -27,9 +28,16 @@ var storeTests = []string{"go", "test", "./checkpoint", "-run", "TestScale", "-c
 const storeTail = 2000
 
 // measureStore runs the store's own tests and returns their figures, those of a failed run too.
-func measureStore(ctx context.Context, progress io.Writer) ([]report.Figure, error) {
+// Their files lie where the rows' disks were, and go away whatever becomes of the tests.
+func measureStore(ctx context.Context, o *options, progress io.Writer) ([]report.Figure, error) {
+	files, err := newScratch(o.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer files.remove()
 	cmd := exec.CommandContext(ctx, storeTests[0], storeTests[1:]...)
-	// The test is a child of go's: both get the signal, and have time to remove their files.
+	cmd.Env = append(os.Environ(), "TMPDIR="+files.path)
+	// The test is a child of go's: both get the signal.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second

@@ -53,8 +53,10 @@ func (r *Result) plot() ([]byte, error) {
 }
 
 func (r *Result) paint(page draw.Canvas, margins, rates []bar) error {
-	top, err := chart(fmt.Sprintf("Ratios in terms of their targets: right of the line is met (%s, %s)",
-		r.Commit, r.Date.Format("2006-01-02")), "ratio / target, or target / ratio where less is better", margins)
+	title := fmt.Sprintf("Ratios in terms of their targets: right of the line is met (%s, %s)",
+		r.Commit, r.Date.Format("2006-01-02"))
+	axis := fmt.Sprintf("ratio / target, or target / ratio where less is better; from %d on all alike", farthest)
+	top, err := chart(title, axis, margins)
 	if err != nil {
 		return err
 	}
