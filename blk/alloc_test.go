@@ -46,11 +46,23 @@ func TestNothingIsAllocatedPerRequest(t *testing.T) {
 			for range 20 { // every request object is used and grows as far as it has to
 				batch()
 			}
-			if got := testing.AllocsPerRun(200, batch); got != 0 {
+			if got := allocations(200, batch); got != 0 {
 				t.Fatalf("%v allocations per batch of %d", got, 3*len(chains))
 			}
 		})
 	}
+}
+
+// allocations is testing.AllocsPerRun without its one processor, which the worker would hold while
+// it waits.
+func allocations(runs uint64, f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range runs {
+		f()
+	}
+	runtime.ReadMemStats(&after)
+	return (after.Mallocs - before.Mallocs) / runs
 }
 
 var oneKick = []byte{1, 0, 0, 0, 0, 0, 0, 0}

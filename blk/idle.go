@@ -23,9 +23,9 @@ func (e *KickError) Error() string {
 // minSpin is the first window of a spinner that found a reason to spin.
 const minSpin = 8 * time.Microsecond
 
-// spinner decides how long an idle worker looks at its ring before it sleeps. Spinning pays when
-// the next request comes within the limit, so the window doubles when it would have come in that
-// time, and closes when it did not.
+// spinner decides how long an idle worker looks at its ring before it sleeps, or at the completions
+// of what it waits for. Spinning pays when the next one comes within the limit, so the window doubles
+// when it would have come in that time, and closes when it did not.
 type spinner struct {
 	limit, window time.Duration
 	since         int64 // when the worker became idle, 0 if it is busy
@@ -56,6 +56,9 @@ func (s *spinner) woke(clock func() int64) {
 	}
 	s.window = min(max(2*s.window, minSpin), s.limit)
 }
+
+// yield lets whoever waits for this CPU run: the guest's virtual CPU, if it shares it.
+func yield() { _, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
 // paceInterval is how often a ring without kicks is looked at.
 const paceInterval = 100 * time.Microsecond

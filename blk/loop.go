@@ -19,8 +19,10 @@ const (
 	tagWake
 )
 
-// maxEvents is the most completions that are taken from the engine at a time.
-const maxEvents = 128
+// maxEvents is the most completions that are taken from the engine at a time. A device that ends
+// all its requests at once starves until the first of the next reach it: better to pass on a few
+// completions quickly than all of them later.
+const maxEvents = 8
 
 // loop is what a worker's thread owns and does. Nobody else touches it, but for stats.
 type loop struct {
@@ -46,8 +48,9 @@ type loop struct {
 	drained   bool  // the last look at the ring found it empty
 	completed bool  // there is something to publish
 
-	spin    spinner
-	now     int64 // the round's time
+	spin    spinner // for requests
+	await   spinner // for the device
+	now     int64   // the round's time
 	started time.Time
 }
 
@@ -59,6 +62,7 @@ func (l *loop) run(q *vhostuser.Queue) error {
 	l.q, l.ringErr, l.kicks, l.completed = q, nil, false, false
 	l.started = time.Now()
 	l.spin = spinner{limit: l.dev.opts.Spin}
+	l.await = spinner{limit: l.dev.opts.SpinDevice}
 	defer l.pace.close()
 	l.watch(q.StopFD(), tagStop)
 	err := l.serve()
@@ -91,6 +95,7 @@ func (l *loop) serve() error {
 		l.publish()
 		if idle = took+n+settled == 0; !idle {
 			l.spin.busy()
+			l.await.busy()
 		}
 	}
 }
@@ -161,7 +166,14 @@ func (l *loop) begin(r *request) bool {
 // wait takes what the engine has, and sleeps until there is something if the worker is idle. It
 // returns how many things happened.
 func (l *loop) wait(idle, took bool) (int, error) {
-	block := idle && l.sleepy()
+	spin := &l.spin
+	if l.lane.InFlight() > 0 {
+		spin = &l.await
+	}
+	block := idle && l.sleepy(spin)
+	if idle && !block {
+		yield()
+	}
 	if !block && !took && l.lane.InFlight() == 0 {
 		return 0, nil
 	}
@@ -170,7 +182,7 @@ func (l *loop) wait(idle, took bool) (int, error) {
 		return 0, err
 	}
 	if block {
-		l.spin.woke(l.clock)
+		spin.woke(l.clock)
 	}
 	for _, c := range l.events[:n] {
 		l.handle(c)
@@ -180,8 +192,8 @@ func (l *loop) wait(idle, took bool) (int, error) {
 
 // sleepy reports whether there is nothing to do but to sleep. It asks for kicks first if chains
 // can be taken at all; if not, the end of a request or of a stop will wake the worker.
-func (l *loop) sleepy() bool {
-	if l.spin.on(l.clock) {
+func (l *loop) sleepy(spin *spinner) bool {
+	if spin.on(l.clock) {
 		return false
 	}
 	if !l.drained || l.ended() {

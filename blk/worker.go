@@ -55,6 +55,8 @@ func (w *worker) start() error {
 // main is the worker's thread. It stays locked to it, so the thread ends with the goroutine.
 func (w *worker) main(rings <-chan *vhostuser.Queue) {
 	runtime.LockOSThread()
+	processors.add(1)
+	defer processors.add(-1)
 	l, err := newLoop(w.dev, &w.stats)
 	w.results <- err
 	if err != nil {

@@ -142,12 +142,21 @@ func (s *Store) watch() {
 	if s.journal.used() > s.journal.room()/2 {
 		s.wantSnapshot()
 	}
-	unproven := s.limbo.blocks > s.slack()/2 || s.written > s.tuning.unprovenBlocks
+	unproven := s.limbo.blocks > s.mostLimbo() || s.written > s.tuning.unprovenBlocks
 	if unproven && !s.flush.wanted {
 		s.written = 0
 		s.flush.wanted = true
 		s.background.pokeFlush()
 	}
+}
+
+// mostLimbo returns how many slots may wait in limbo before a flush round frees them. What waits is
+// missing where writes look for stretches of free slots, so it is a small part of the slack, as long
+// as a round then serves many writes. The store's mutex is held.
+func (s *Store) mostLimbo() uint64 {
+	const worthRound = 16 << 20 / blockSize
+	slack := s.slack()
+	return max(slack/16, min(slack/2, worthRound))
 }
 
 // wantSnapshot asks for a map snapshot. The store's mutex is held.

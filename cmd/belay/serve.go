@@ -41,6 +41,7 @@ type serveOptions struct {
 	serial       string
 	memorySlots  bool
 	pollUs       int
+	pollDeviceUs int
 	engine       string
 	logLevel     string
 }
@@ -48,8 +49,11 @@ type serveOptions struct {
 // defaults are the options as they are when no flag says otherwise.
 func (o *serveOptions) defaults() {
 	*o = serveOptions{fd: -1, queues: 4, queueSize: 256, segMax: defaultSegMax, maxUnretired: 4,
+		pollUs: micros(blk.SpinTime()), pollDeviceUs: micros(blk.SpinDeviceTime),
 		engine: "auto", logLevel: "info"}
 }
+
+func micros(d time.Duration) int { return int(d / time.Microsecond) }
 
 func serveVerb(a *app) *cobra.Command {
 	var o serveOptions
@@ -96,6 +100,9 @@ Prometheus metrics:
 		"serial number that the guest sees, at most 20 characters (default: from the volume's uuid)")
 	f.BoolVar(&o.memorySlots, "memory-slots", o.memorySlots, "let the front end hand over memory in slots")
 	f.IntVar(&o.pollUs, "poll-us", o.pollUs, "microseconds to look for new requests before sleeping")
+	f.Lookup("poll-us").DefValue = "0 with few CPUs, else 50" // the manual is the same everywhere
+	f.IntVar(&o.pollDeviceUs, "poll-device-us", o.pollDeviceUs,
+		"microseconds to look for what the disk has done before sleeping")
 	f.StringVar(&o.engine, "engine", o.engine, "what moves the data: auto, uring, inline or threads")
 	f.StringVar(&o.logLevel, "log-level", o.logLevel, "trace, debug, info, warn or error, to stderr")
 	complete(cmd, "engine", engines...)
@@ -120,6 +127,7 @@ func (o *serveOptions) check() error {
 		{"seg-max", o.segMax, 1, blk.MaxSegments},
 		{"max-unretired", o.maxUnretired, 1, maxUnretired},
 		{"poll-us", o.pollUs, 0, maxPollUs},
+		{"poll-device-us", o.pollDeviceUs, 0, maxPollUs},
 	} {
 		if n.value < n.from || n.value > n.to {
 			return usagef("--%s is between %d and %d, not %d", n.flag, n.from, n.to, n.value)

@@ -85,7 +85,8 @@ func (s *server) build() (err error) {
 	s.device, err = blk.New(s.volume.store, blk.Options{
 		Queues: s.options.queues, Depth: s.options.queueSize, SegMax: s.options.segMax,
 		Serial: serial, Engine: s.engine,
-		Spin: time.Duration(s.options.pollUs) * time.Microsecond,
+		Spin:       time.Duration(s.options.pollUs) * time.Microsecond,
+		SpinDevice: time.Duration(s.options.pollDeviceUs) * time.Microsecond,
 	})
 	if err != nil {
 		return err

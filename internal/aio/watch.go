@@ -4,6 +4,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/belay-vm/belay/internal/park"
 )
 
 // watches are the watched eventfds of an engine that waits with poll(2). Its owner's thread alone
@@ -75,7 +77,7 @@ func (w *watches) ready(block bool) bool {
 	var errno unix.Errno
 	p, count := uintptr(unsafe.Pointer(&w.fds[0])), uintptr(len(w.fds))
 	if block {
-		n, _, errno = unix.Syscall6(unix.SYS_PPOLL, p, count, 0, 0, 0, 0)
+		n, errno = park.Syscall6(unix.SYS_PPOLL, p, count, 0, 0, 0, 0)
 	} else {
 		n, _, errno = unix.RawSyscall6(unix.SYS_PPOLL, p, count, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
 	}

@@ -19,8 +19,9 @@ const everything = "*"
 // layers is the table of docs/ARCHITECTURE.md. Nothing imports sideways.
 var layers = []layer{
 	{"internal/bio", nil},
-	{"internal/uring", nil},
-	{"internal/aio", []string{"internal/bio", "internal/uring"}},
+	{"internal/park", nil},
+	{"internal/uring", []string{"internal/park"}},
+	{"internal/aio", []string{"internal/bio", "internal/park", "internal/uring"}},
 	{"internal/control", nil},
 	{"internal/disktest", []string{"checkpoint", "internal/bio"}},
 	{"internal/size", nil},

@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/belay-vm/belay/internal/park"
 )
 
 // MaxEntries is the most entries a submission queue has (the kernel's IORING_MAX_ENTRIES).
@@ -168,7 +170,7 @@ func (r *Ring) Wait() error {
 	}
 	for !r.Ready() {
 		n := r.publish()
-		_, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(n), 1, enterGetEvents, 0, 0)
+		_, errno := park.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(n), 1, enterGetEvents, 0, 0)
 		switch errno {
 		case 0, unix.EINTR:
 		case unix.EAGAIN, unix.EBUSY:
