@@ -123,7 +123,7 @@ func TestFields(t *testing.T) {
 	}
 	for _, name := range strings.Fields(`op seq bs depth queues packed wait seconds requests bytes iops
 		mib_per_s lat_ns flush_ns cpu_user_ns_per_req cpu_sys_ns_per_req cpu_ns_per_req
-		client_cpu_ns_per_req checkpoints errors`) {
+		client_cpu_ns_per_req client_busy_ns_per_req checkpoints errors`) {
 		if _, ok := got[name]; !ok {
 			t.Errorf("%s is missing", name)
 		}

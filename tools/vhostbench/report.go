@@ -30,6 +30,7 @@ type result struct {
 	CPUSys      float64 `json:"cpu_sys_ns_per_req"`
 	CPU         float64 `json:"cpu_ns_per_req"`
 	ClientCPU   float64 `json:"client_cpu_ns_per_req"`
+	ClientBusy  float64 `json:"client_busy_ns_per_req"` // without waiting
 	Checkpoints int64   `json:"checkpoints"`
 	Errors      int64   `json:"errors"`
 
@@ -66,7 +67,7 @@ func (j *job) result() *result {
 	if n := float64(r.Requests); n > 0 {
 		r.CPUUser, r.CPUSys = float64(backend.user)/n, float64(backend.sys)/n
 		r.CPU = r.CPUUser + r.CPUSys
-		r.ClientCPU = float64(client) / n
+		r.ClientCPU, r.ClientBusy = float64(client)/n, float64(all.busy)/n
 	}
 	return r
 }
@@ -99,7 +100,7 @@ func (r *result) words(w io.Writer) {
 	if r.CPU > 0 {
 		fmt.Fprintf(w, "back end's CPU\t%.0f ns a request: user %.0f, system %.0f\n", r.CPU, r.CPUUser, r.CPUSys)
 	}
-	fmt.Fprintf(w, "own CPU\t%.0f ns a request\n", r.ClientCPU)
+	fmt.Fprintf(w, "own CPU\t%.0f ns a request, %.0f without waiting\n", r.ClientCPU, r.ClientBusy)
 	if r.Checkpoints > 0 {
 		fmt.Fprintf(w, "checkpoints\t%d\n", r.Checkpoints)
 	}

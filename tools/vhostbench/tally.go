@@ -15,13 +15,14 @@ func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, longest
 // tally is what one queue has completed while it counted.
 type tally struct {
 	requests, bytes, errors int64
+	busy                    int64 // ns from seeing completions to having sent what follows them
 	latency, flush          *hdrhistogram.Histogram
 }
 
 func newTally() tally { return tally{latency: newHistogram(), flush: newHistogram()} }
 
 func (t *tally) reset() {
-	t.requests, t.bytes, t.errors = 0, 0, 0
+	t.requests, t.bytes, t.errors, t.busy = 0, 0, 0, 0
 	t.latency.Reset()
 	t.flush.Reset()
 }
@@ -30,6 +31,7 @@ func (t *tally) add(other *tally) {
 	t.requests += other.requests
 	t.bytes += other.bytes
 	t.errors += other.errors
+	t.busy += other.busy
 	t.latency.Merge(other.latency)
 	t.flush.Merge(other.flush)
 }

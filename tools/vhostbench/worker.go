@@ -65,10 +65,9 @@ type sample struct {
 	backend spent
 }
 
-// run is the worker's thread.
+// run is the worker's thread, which ends with it, as it may be pinned.
 func (w *worker) run() error {
 	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	if cpus := w.job.o.cpus; len(cpus) > 0 {
 		if err := pin(cpus[w.queue%len(cpus)]); err != nil {
 			return err
@@ -155,6 +154,7 @@ func (w *worker) submit() error {
 	}
 	if n > 0 {
 		w.disk.Kick()
+		w.counted.busy += w.job.clock() - w.now
 	}
 	if w.share > 0 {
 		w.sent.Store(w.share - w.left)
