@@ -49,8 +49,9 @@ type loop struct {
 	completed bool  // there is something to publish
 
 	spin    spinner // for requests
-	await   spinner // for the device
-	now     int64   // the round's time
+	await   spinner // for the device, with few requests in flight
+	never   spinner
+	now     int64 // the round's time
 	started time.Time
 }
 
@@ -166,11 +167,7 @@ func (l *loop) begin(r *request) bool {
 // wait takes what the engine has, and sleeps until there is something if the worker is idle. It
 // returns how many things happened.
 func (l *loop) wait(idle, took bool) (int, error) {
-	spin := &l.spin
-	if l.lane.InFlight() > 0 {
-		spin = &l.await
-	}
-	block := idle && l.sleepy(spin)
+	block := idle && l.sleepy()
 	if idle && !block {
 		yield()
 	}
@@ -182,7 +179,7 @@ func (l *loop) wait(idle, took bool) (int, error) {
 		return 0, err
 	}
 	if block {
-		spin.woke(l.clock)
+		l.waiting().woke(l.clock)
 	}
 	for _, c := range l.events[:n] {
 		l.handle(c)
@@ -192,8 +189,8 @@ func (l *loop) wait(idle, took bool) (int, error) {
 
 // sleepy reports whether there is nothing to do but to sleep. It asks for kicks first if chains
 // can be taken at all; if not, the end of a request or of a stop will wake the worker.
-func (l *loop) sleepy(spin *spinner) bool {
-	if spin.on(l.clock) {
+func (l *loop) sleepy() bool {
+	if l.waiting().on(l.clock) {
 		return false
 	}
 	if !l.drained || l.ended() {
@@ -210,6 +207,20 @@ func (l *loop) sleepy(spin *spinner) bool {
 	}
 	l.kicks = true
 	return !more
+}
+
+// waiting is the spinner for what the worker waits for. With many requests in flight a wake-up is
+// shared by many, and spinning for the first of them would cost more than it saves.
+func (l *loop) waiting() *spinner {
+	const few = 8
+	switch n := l.lane.InFlight(); {
+	case n == 0:
+		return &l.spin
+	case n <= few:
+		return &l.await
+	default:
+		return &l.never
+	}
 }
 
 // watchKick watches the kick eventfd, or a timer where the front end gave none.

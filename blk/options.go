@@ -47,9 +47,9 @@ type Options struct {
 }
 
 // SpinDeviceTime is the Options.SpinDevice that suits any machine. A worker that sleeps is woken by
-// an interrupt, which takes about as long (25 to 40 µs in a virtual machine) and as much of a CPU as
-// to spin for that time; whoever else wants the CPU gets it meanwhile (blk/idle.go).
-const SpinDeviceTime = spinTime
+// an interrupt, which takes about as long (25 to 40 µs in a virtual machine, on each side) and as much
+// of a CPU as to spin; whoever else wants the CPU gets it meanwhile (blk/idle.go).
+const SpinDeviceTime = 100 * time.Microsecond
 
 // SpinTime is the Options.Spin that suits this machine: none where a spinning worker would take a
 // processor that the guest needs.
