@@ -29,7 +29,8 @@ func (j *job) showProgress(w io.Writer) *progress {
 		return p
 	}
 	_, total := j.progress()
-	p.all = mpb.New(mpb.WithOutput(f), mpb.WithWidth(60), mpb.WithRefreshRate(progressInterval))
+	p.all = mpb.New(mpb.WithOutput(f), mpb.WithWidth(60), mpb.WithRefreshRate(progressInterval),
+		mpb.WithAutoRefresh())
 	p.one = p.all.AddBar(total, mpb.BarRemoveOnComplete(),
 		mpb.PrependDecorators(decor.Name(j.o.op+" ")),
 		mpb.AppendDecorators(decor.Percentage(), decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO)))
