@@ -177,9 +177,11 @@ func (s *Store) wantSpace() {
 
 // wants is work that was asked for. The store's mutex guards it.
 type wants struct {
-	snapshot bool
-	space    bool
-	failed   error // why the last snapshot was not made
+	snapshot  bool
+	space     bool
+	room      bool
+	roomAfter sequence // not before this record
+	failed    error    // why the last snapshot was not made
 }
 
 // tendOnce does one step of the most urgent work.
@@ -191,6 +193,8 @@ func (s *Store) tendOnce() bool {
 	switch {
 	case w.space:
 		s.makeSpace()
+	case w.room:
+		s.makeRoom()
 	case w.snapshot:
 		s.snapshotOnce()
 	case trim:

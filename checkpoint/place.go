@@ -170,6 +170,7 @@ func (l *lane) secure(n uint64) bool {
 		if len(got) == k {
 			return false
 		}
+		l.s.keepRoom()
 	}
 	return true
 }

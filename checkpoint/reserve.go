@@ -101,6 +101,13 @@ func (s *slots) follow() bool {
 	return true
 }
 
+// cramped reports whether no segment but the one under way is wholly free, and fewer than least
+// slots were never used.
+func (s *slots) cramped(least uint64) bool {
+	_, whole := s.segs.whole.last()
+	return !whole && s.segs.valid(s.segs.frontier*groupSlots, least) < least
+}
+
 // openCold begins the segment of a group with the most free slots, cold ones included.
 func (s *slots) openCold(index uint64) {
 	best, most := uint64(0), 0

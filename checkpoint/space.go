@@ -15,17 +15,16 @@ func (s *Store) slack() uint64 {
 // that wait fail.
 func (s *Store) makeSpace() {
 	s.mu.Lock()
-	u := s.slots.usage()
-	inBounds := u.total-u.cold < u.referenced+s.slack()
+	most := s.mayGrow()
 	limbo, trims := s.limbo.blocks, s.trims.n
 	s.mu.Unlock()
 	var err error
 	switch {
-	case inBounds && s.grow(&err):
+	case most > 0 && s.grow(maxSlots, &err):
 	case limbo > 0 && s.flushForSpace():
 	case trims > 0:
 		s.trimOnce()
-	case !inBounds && s.grow(&err):
+	case most == 0 && s.grow(maxSlots, &err):
 	default:
 		s.outOfSpace(err)
 		return
@@ -37,15 +36,55 @@ func (s *Store) makeSpace() {
 	s.mu.Unlock()
 }
 
-// grow extends the data area by a step and reports whether it could.
-func (s *Store) grow(err *error) bool {
+// mayGrow returns by how many slots the data area may grow before what is free exceeds the slack.
+// The store's mutex is held.
+func (s *Store) mayGrow() uint64 {
+	u := s.slots.usage()
+	bound := u.referenced + u.cold + s.slack()
+	return bound - min(bound, u.total)
+}
+
+// keepRoom has the data area grow before writes need it, as long as it may, so that they do not
+// wait for it, and find whole segments while others still fill up with free slots again. The
+// store's mutex is held.
+func (s *Store) keepRoom() {
+	const worth = 16 // one part of a step in so many
+	if s.fixed || s.want.room || s.seq < s.want.roomAfter || !s.slots.cramped(s.tuning.growSlots/2) ||
+		s.mayGrow() <= s.tuning.growSlots/worth {
+		return
+	}
+	s.want.room = true
+	s.background.pokeTend()
+}
+
+// makeRoom does what keepRoom asked for. Where the disk is full it is left alone for a while.
+func (s *Store) makeRoom() {
+	const pause = 1 << 16 // records
+	s.mu.Lock()
+	most := s.mayGrow()
+	s.mu.Unlock()
+	var err error
+	grown := s.grow(most, &err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.want.room = false; !grown {
+		s.want.roomAfter = s.seq + pause
+	}
+}
+
+// grow extends the data area by a step, at most by so many slots, and reports whether it could.
+func (s *Store) grow(most uint64, err *error) bool {
 	s.mu.Lock()
 	total := s.slots.usage().total
 	s.mu.Unlock()
 	if s.fixed || total >= maxSlots {
 		return false
 	}
-	for step := max(s.tuning.growSlots, total/16); step >= s.tuning.growSlots/16+1; step /= 2 {
+	least := s.tuning.growSlots/16 + 1
+	for step := min(max(s.tuning.growSlots, total/16), max(most, least)); step >= least; step /= 2 {
+		if rest := (total + step) % segmentSlots; rest < step {
+			step -= rest // a segment cut in two would be filled in two goes
+		}
 		if *err = s.data.Allocate(int64(total)*blockSize, int64(step)*blockSize); *err == nil {
 			s.mu.Lock()
 			s.extend(total + step)
