@@ -168,6 +168,9 @@ func (o *osFile) Allocate(off, n int64) error {
 		return o.within(off + n)
 	}
 	err := retry(func() error { return unix.Fallocate(o.fd, 0, off, n) })
+	if err == nil && o.align > 1 {
+		return o.layOut(off, n)
+	}
 	if !unsupported(err) {
 		return o.wrap("fallocate", err)
 	}

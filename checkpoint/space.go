@@ -20,11 +20,11 @@ func (s *Store) makeSpace() {
 	s.mu.Unlock()
 	var err error
 	switch {
-	case most > 0 && s.grow(maxSlots, &err):
+	case most > 0 && s.grow(s.tuning.growSlots, &err):
 	case limbo > 0 && s.flushForSpace():
 	case trims > 0:
 		s.trimOnce()
-	case most == 0 && s.grow(maxSlots, &err):
+	case most == 0 && s.grow(s.tuning.growSlots, &err):
 	default:
 		s.outOfSpace(err)
 		return
@@ -81,7 +81,7 @@ func (s *Store) grow(most uint64, err *error) bool {
 		return false
 	}
 	least := s.tuning.growSlots/16 + 1
-	for step := min(max(s.tuning.growSlots, total/16), max(most, least)); step >= least; step /= 2 {
+	for step := min(s.growStep(total), max(most, least)); step >= least; step /= 2 {
 		if rest := (total + step) % segmentSlots; rest < step {
 			step -= rest // a segment cut in two would be filled in two goes
 		}
@@ -93,6 +93,12 @@ func (s *Store) grow(most uint64, err *error) bool {
 		}
 	}
 	return false
+}
+
+// growStep returns by how much a data area of so many slots grows at a time: large ones by more, so
+// that the file system can keep it in few pieces, but not so much that other work waits for long.
+func (s *Store) growStep(total uint64) uint64 {
+	return min(max(s.tuning.growSlots, total/16), 4*s.tuning.growSlots)
 }
 
 // flushForSpace runs a flush round and reports whether it freed anything.
