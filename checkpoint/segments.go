@@ -25,8 +25,8 @@ type group struct {
 }
 
 // segments finds segments with many free slots. Groups are kept in lists by the best segment
-// they have, in classes of doubling size, so that a choice looks at one group. Groups behind the
-// frontier were never used: all their slots are free and warm, and no memory says so.
+// they have, in classes of a sixteenth of a segment, so that a choice looks at one group. Groups
+// behind the frontier were never used: all their slots are free and warm, and no memory says so.
 //
 // The store's mutex guards it.
 type segments struct {
@@ -39,18 +39,25 @@ type segments struct {
 	whole    groupBits // groups with a segment that is wholly free
 }
 
-// classes: a group whose best segment has n free slots is in class bits.Len(n); 9 is a segment
-// that is wholly free.
-const classes = 10
-
+// A group whose best segment has n free slots is in class (n + 15) / 16: fine enough to find nearly
+// the best of all. With classes of doubling size a segment chosen by a guest's random writes had
+// 1.4 free slots side by side, with these 1.6 (at 30 % slack).
+//
 // wholeClass is the class of groups with a free segment; goodClass, the least one that is better
-// than to begin cold slots: writes of at least 32 blocks a segment.
+// than to begin cold slots: writes of more than 32 blocks a segment.
 const (
-	wholeClass = 9
-	goodClass  = 6
+	classSlots = 16
+	wholeClass = segmentSlots/classSlots + 1
+	goodClass  = 3
+	classes    = wholeClass + 1
 )
 
-func classOf(n uint16) uint8 { return uint8(bits.Len16(n)) }
+func classOf(n uint16) uint8 {
+	if n == segmentSlots {
+		return wholeClass
+	}
+	return uint8((n + classSlots - 1) / classSlots)
+}
 
 // grow makes the data area so many slots long; the new ones are free and warm.
 func (g *segments) grow(total uint64) {

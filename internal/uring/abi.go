@@ -10,6 +10,7 @@ const (
 	opPollAdd     = 6
 	opAsyncCancel = 14
 	opRead        = 22
+	opWrite       = 23
 
 	fsyncDataSync = 1 << 0
 

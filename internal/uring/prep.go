@@ -6,13 +6,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Readv prepares a vectored read at byte offset off of fd; false: the ring is full.
+// maxLength is the most bytes that an entry itself can name (the kernel moves no more at a time).
+const maxLength = 1<<31 - 4096
+
+// Readv prepares a vectored read at byte offset off of fd; false: the ring is full. A single piece is
+// named in the entry itself, which spares the kernel to fetch the vector.
 func (r *Ring) Readv(fd int, iov []unix.Iovec, off int64, tag uint64) bool {
+	if len(iov) == 1 && iov[0].Len <= maxLength {
+		return r.prepare(opRead, fd, unsafe.Pointer(iov[0].Base), uint32(iov[0].Len), uint64(off), 0, tag)
+	}
 	return r.prepare(opReadv, fd, unsafe.Pointer(unsafe.SliceData(iov)), uint32(len(iov)), uint64(off), 0, tag)
 }
 
 // Writev prepares a vectored write at byte offset off of fd; false: the ring is full.
 func (r *Ring) Writev(fd int, iov []unix.Iovec, off int64, tag uint64) bool {
+	if len(iov) == 1 && iov[0].Len <= maxLength {
+		return r.prepare(opWrite, fd, unsafe.Pointer(iov[0].Base), uint32(iov[0].Len), uint64(off), 0, tag)
+	}
 	return r.prepare(opWritev, fd, unsafe.Pointer(unsafe.SliceData(iov)), uint32(len(iov)), uint64(off), 0, tag)
 }
 
