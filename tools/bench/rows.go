@@ -76,7 +76,7 @@ var rows = []row{
 			as("fio in order, 4k x 32", fio, load{write: true, seq: true, bs: 4 * kib, depth: 32}),
 			as("fio in order, 32k x 4", fio, load{write: true, seq: true, bs: 32 * kib, depth: 4}),
 			as("fio in order, 128k x 1", fio, load{write: true, seq: true, bs: 128 * kib, depth: 1}),
-			as(fresh.name, fresh, firstWrites), as(qsdFresh.name, qsdFresh, firstClusters)),
+			of(roomy), as(fresh.name, fresh, firstWrites), as(qsdFresh.name, qsdFresh, firstClusters)),
 		targets: []report.Target{
 			atLeast(0.75, report.Bandwidth,
 				"fio in order, 4k x 32", "fio in order, 32k x 4", "fio in order, 128k x 1"),

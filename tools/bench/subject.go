@@ -45,6 +45,8 @@ var (
 		volume: true, room: 2, create: createVolume, settle: scatter}
 	ordered = &backend{name: "belay", state: "written in order, twice",
 		volume: true, room: 2, create: createVolume, settle: fillTwice}
+	roomy = &backend{name: "belay, --slack 200", state: "the same with room for twice its data",
+		volume: true, room: 4, create: createRoomy, settle: scatter}
 	fresh = &backend{name: "belay, fresh volume", state: "never written",
 		volume: true, fresh: true, room: 2, create: createVolume}
 	overBase = &backend{name: "belay over a base", state: "never written, over a raw base",
@@ -101,6 +103,10 @@ func (b *backend) measure(ctx context.Context, l *lab, ld load, p placement) (va
 // createVolume makes a volume as its manual says, without a flag beyond the size.
 func createVolume(ctx context.Context, l *lab, at, socket string) ([]string, error) {
 	return l.createVolume(ctx, at, socket)
+}
+
+func createRoomy(ctx context.Context, l *lab, at, socket string) ([]string, error) {
+	return l.createVolume(ctx, at, socket, "--slack", "200")
 }
 
 func createOverBase(ctx context.Context, l *lab, at, socket string) ([]string, error) {
