@@ -52,6 +52,9 @@ func (s *state) applyWrite(payload []byte) error {
 	if (len(s.crcs) > 0) != (s.sums != nil) && anyPlaced(s.places) {
 		return recordError("checksums of a write record", len(s.crcs), "as the volume was made")
 	}
+	if s.defers {
+		return s.note(s.places, s.crcs)
+	}
 	for _, p := range s.places {
 		if err := s.ensurePlace(p); err != nil {
 			return err
@@ -89,6 +92,10 @@ func (s *state) applySweep(payload []byte) error {
 	if err != nil {
 		return err
 	}
+	if s.unordered {
+		s.skipped = true
+		return nil
+	}
 	owner, run := s.findRun(r.run)
 	if run == nil || run.blocks != r.count {
 		return recordError("run of a sweep record", r.run, "a run of as many blocks that waits to be swept")
@@ -115,6 +122,9 @@ func (s *state) applyRollback(payload []byte) error {
 	}
 	if r.left != s.epoch {
 		return recordError("point left by a rollback", r.left, s.epoch)
+	}
+	if err := s.catchUp(); err != nil {
+		return err
 	}
 	records, err := holding(p.id, s.behind(p), s.pages)
 	if err != nil {

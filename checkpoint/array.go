@@ -20,6 +20,7 @@ type array struct {
 	format   leafFormat
 	leafKind pageKind
 	dirKind  pageKind
+	arrived  func(leaf uint64) error // makes a leaf what it should be that was just loaded; or nil
 
 	roots  table[root]
 	leaves uint64 // length
@@ -101,7 +102,34 @@ func (a *array) ensureLeaves(first, last uint64) error {
 			if err := a.loadLeaf(d, j); err != nil {
 				return err
 			}
+			if err := a.arrive(d, i); err != nil {
+				return err
+			}
 		}
+	}
+	return nil
+}
+
+// arrive completes the loading of a leaf, or undoes it.
+func (a *array) arrive(d *directory, i uint64) error {
+	if a.arrived == nil {
+		return nil
+	}
+	err := a.arrived(i)
+	if err != nil {
+		a.dropPage(d.pages[i%fanout])
+		d.pages[i%fanout] = nil
+	}
+	return err
+}
+
+// ensureDirectory loads the directory of a leaf, so that resident knows of it.
+func (a *array) ensureDirectory(i uint64) error {
+	if i >= a.leaves {
+		return corrupt(mapName, 0, "place named", i, a.leaves)
+	}
+	if r := &a.roots.rows[i/fanout]; r.dir == nil && r.at != (ref{}) {
+		return a.loadDirectory(r)
 	}
 	return nil
 }

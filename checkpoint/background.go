@@ -199,6 +199,8 @@ func (s *Store) tendOnce() bool {
 		s.snapshotOnce()
 	case trim:
 		s.trimOnce()
+	case s.owing():
+		return s.catchUpOnce()
 	default:
 		return s.sweeps() && s.sweepOnce() || s.trimSlack()
 	}

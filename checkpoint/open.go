@@ -54,7 +54,7 @@ func (s *Store) open() error {
 	}
 	s.diskSize.Store(s.size)
 	if s.opts.ReadOnly {
-		return nil
+		return s.catchUp() // there is no background work
 	}
 	if err := perform(s, openOrder, &struct{}{}); err != nil {
 		return err
@@ -177,6 +177,7 @@ func (s *state) attach(f File, c *catalog, checksums bool) error {
 
 // close gives back the state's memory, as much of it as there is.
 func (s *state) close() {
+	s.owed.close()
 	if s.blocks != nil {
 		s.blocks.close()
 	}
@@ -210,7 +211,12 @@ func (s *Store) loadSnapshot() (*catalog, *state, error) {
 }
 
 // recover loads the state of the newest snapshot and brings it up to date with the journal.
-func (s *Store) recover() error { return s.recoverWith(s.apply) }
+func (s *Store) recover() error {
+	return s.recoverWith(func(h recordHeader, payload []byte) error {
+		s.defers = true
+		return s.apply(h, payload)
+	})
+}
 
 // recoverWith does so, handing the journal's records to redo.
 func (s *Store) recoverWith(redo func(recordHeader, []byte) error) error {
@@ -219,7 +225,7 @@ func (s *Store) recoverWith(redo func(recordHeader, []byte) error) error {
 		return err
 	}
 	s.state = *st
-	s.buried, s.dropped = s.bury, s.drop // of the state where it lies now
+	s.buried, s.dropped, s.blocks.arrived = s.bury, s.drop, s.arrived // of the state where it lies now
 	size, err := s.data.Size()
 	if err != nil {
 		return err

@@ -134,6 +134,11 @@ func (o *osFile) Close() error  { return o.f.Close() }
 
 func (o *osFile) ReadAt(p []byte, off int64) (int, error) { return o.f.ReadAt(p, off) }
 
+// ReadAhead reads into the page cache, and waits no longer than it takes to ask for it.
+func (o *osFile) ReadAhead(off, n int64) {
+	_ = retry(func() error { return unix.Fadvise(o.fd, off, n, unix.FADV_WILLNEED) })
+}
+
 func (o *osFile) WriteAt(p []byte, off int64) (int, error) {
 	n, err := o.f.WriteAt(p, off)
 	return n, noSpace(err)

@@ -25,6 +25,9 @@ func (s *Store) Rollback(ctx context.Context, id uint32) (RollbackResult, error)
 	if err := ctx.Err(); err != nil {
 		return RollbackResult{}, err
 	}
+	if err := s.catchUp(); err != nil {
+		return RollbackResult{}, err
+	}
 	var res RollbackResult
 	err := s.withRoom(func() (err error) {
 		res, err = s.rollbackTo(epoch(id))

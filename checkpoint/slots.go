@@ -1,9 +1,9 @@
 package checkpoint
 
 import (
-	"bytes"
 	"encoding/binary"
 	"math/bits"
+	"slices"
 )
 
 // slots says of each slot of the data area how many lifetimes name it (its count, which is
@@ -350,12 +350,15 @@ func (s *slots) dropIn(at slot, mask uint64) uint64 {
 }
 
 // retainable reports whether another lifetime can name each of the slots.
-func (s *slots) retainable(x extent) bool {
+func (s *slots) retainable(x extent) bool { return s.below(x, maxCount) }
+
+// below reports whether the counts of all slots are below a limit.
+func (s *slots) below(x extent, limit uint8) bool {
 	for x.n > 0 {
 		at := uint64(x.first) % groupSlots
 		k := min(x.n, groupSlots-at)
 		p, e := s.leaf(uint64(x.first) / groupSlots)
-		if p == nil && e.a == maxCount || p != nil && bytes.IndexByte(p[at:at+k], maxCount) >= 0 {
+		if p == nil && e.a >= uint64(limit) || p != nil && slices.Max(p[at:at+k]) >= limit {
 			return false
 		}
 		x = extent{x.first + slot(k), x.n - k}

@@ -38,6 +38,9 @@ var snapshotOrder = []step[snapshot]{
 
 // snapshot folds the journal into the map file. The admin lock is held.
 func (s *Store) snapshot() error {
+	if err := s.catchUp(); err != nil {
+		return fmt.Errorf("map snapshot: %w", err)
+	}
 	var sn snapshot
 	s.mu.Lock()
 	if err := s.poisoned(); err != nil {
@@ -71,6 +74,9 @@ func (s *Store) snapshot() error {
 // cut fixes what the snapshot holds. It copies what is small and marks what is large. The store's
 // mutex is held.
 func (s *Store) cut(sn *snapshot) {
+	if s.owed.leaves > 0 || s.skipped {
+		invariant("a snapshot of a state that is behind")
+	}
 	sn.catalog = s.state.catalog()
 	sn.catalog.gen = s.super.catalog.gen + 1
 	sn.catalog.start = s.journal.start()
@@ -201,6 +207,7 @@ func (s *Store) commitSnapshot(sn *snapshot) error {
 		a.commit()
 	}
 	s.pages.commit()
+	s.unordered = false
 	s.journal.release(sn.catalog.start.pos)
 	s.limbo.durable(sn.seal)
 	s.limbo.collect(s.release)

@@ -21,6 +21,7 @@ func (s *Store) makeSpace() {
 	var err error
 	switch {
 	case most > 0 && s.grow(s.tuning.growSlots, &err):
+	case s.owing() && s.catchUpOnce(): // it gives up what was overwritten
 	case limbo > 0 && s.flushForSpace():
 	case trims > 0:
 		s.trimOnce()

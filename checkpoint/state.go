@@ -26,6 +26,11 @@ type state struct {
 	branches []branch // ascending by id
 	orphans  []*run   // runs to sweep that lie behind no point any more
 
+	owed      backlog // what replay left for later
+	defers    bool    // replay may leave writes for later
+	unordered bool    // it did so since the last snapshot: runs have other numbers than in the journal
+	skipped   bool    // and it passed over sweeps
+
 	mem   *arena
 	pages *pageFile
 	freed func(x extent, discarded bool) // told of slots that nothing refers to; nil during replay
@@ -41,12 +46,15 @@ type state struct {
 	dropped func(extent)
 }
 
-// newest returns the newest point, nil if there is none.
+// newest returns the newest point before the open epoch, nil if there is none. (While an old write
+// is made up for, that is not the newest of all.)
 func (s *state) newest() *point {
-	if len(s.points) == 0 {
-		return nil
+	for i := len(s.points) - 1; i >= 0; i-- {
+		if p := s.points[i]; p.id < s.epoch {
+			return p
+		}
 	}
-	return s.points[len(s.points)-1]
+	return nil
 }
 
 // point finds a point by its number.
@@ -63,20 +71,27 @@ func (s *state) point(id epoch) (*point, error) {
 // payload checksums.
 func (s *state) write(places []placement, sums []uint32) {
 	for _, p := range places {
-		if p.slot == slotZero {
-			s.discard(p.block, p.n)
-			continue
+		if p.slot != slotZero {
+			x := extent{p.slot, p.n}
+			s.slots.retain(x)
+			s.slots.release(x) // counted now; it was held for the write
+			if len(sums) > 0 {
+				s.sums.set(p.slot, sums[:p.n])
+				sums = sums[p.n:]
+			}
 		}
-		x := extent{p.slot, p.n}
-		s.slots.retain(x)
-		s.slots.release(x) // counted now; it was held for the write
-		if len(sums) > 0 {
-			s.sums.set(p.slot, sums[:p.n])
-			sums = sums[p.n:]
-		}
-		s.blocks.replace(p.block, p.n, newEntry(p.slot, s.epoch), s.buried)
+		s.put(p.block, p.n, p.slot)
 	}
 	s.settle()
+}
+
+// put makes n blocks from b live in the slots from at on, which are counted, or in none.
+func (s *state) put(b block, n uint64, at slot) {
+	if at == slotZero {
+		s.discard(b, n)
+		return
+	}
+	s.blocks.replace(b, n, newEntry(at, s.epoch), s.buried)
 }
 
 // settle closes what a record filled up.
@@ -131,23 +146,34 @@ func (s *state) drop(x extent) {
 
 // ensurePlace makes resident all that writing a place will touch, so that write cannot fail.
 func (s *state) ensurePlace(p placement) error {
-	if uint64(p.block)+p.n > s.diskBlocks() {
-		return corrupt(journalName, 0, "blocks of a write record", uint64(p.block)+p.n, s.diskBlocks())
+	if err := s.checkPlace(p); err != nil {
+		return err
 	}
 	if p.slot != slotZero {
-		if total := s.slots.usage().total; uint64(p.slot)+p.n > total {
-			return corrupt(journalName, 0, "slots of a write record", uint64(p.slot)+p.n, total)
-		}
-		if err := s.slots.ensure(p.slot, p.n); err != nil {
+		if err := s.ensureSlots(extent{p.slot, p.n}); err != nil {
 			return err
-		}
-		if s.sums != nil {
-			if err := s.sums.ensure(p.slot, p.n); err != nil {
-				return err
-			}
 		}
 	}
 	return s.ensureOverwrite(p.block, p.n)
+}
+
+// checkPlace judges whether a place lies on the disk and in the data area.
+func (s *state) checkPlace(p placement) error {
+	if uint64(p.block)+p.n > s.diskBlocks() {
+		return corrupt(journalName, 0, "blocks of a write record", uint64(p.block)+p.n, s.diskBlocks())
+	}
+	if total := s.slots.usage().total; p.slot != slotZero && uint64(p.slot)+p.n > total {
+		return corrupt(journalName, 0, "slots of a write record", uint64(p.slot)+p.n, total)
+	}
+	return nil
+}
+
+// ensureSlots makes resident what is known of slots.
+func (s *state) ensureSlots(x extent) error {
+	if err := s.slots.ensure(x.first, x.n); err != nil || s.sums == nil {
+		return err
+	}
+	return s.sums.ensure(x.first, x.n)
 }
 
 // diskBlocks returns the number of blocks of the disk, the last of which may be cut short.
@@ -261,8 +287,16 @@ func (s *state) sweep(owner *point, r *run, w swept) {
 	owner.settle()
 }
 
-// nextSweep returns a run that waits to be swept and the point it lies behind (nil: none).
+// nextSweep returns a run that can be swept now and the point it lies behind (nil: none).
 func (s *state) nextSweep() (*point, *run) {
+	if s.unordered {
+		return nil, nil
+	}
+	return s.waitingRun()
+}
+
+// waitingRun returns a run that waits to be swept and the point it lies behind (nil: none).
+func (s *state) waitingRun() (*point, *run) {
 	if len(s.orphans) > 0 {
 		return nil, s.orphans[0]
 	}

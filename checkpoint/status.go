@@ -51,7 +51,7 @@ type Status struct {
 	Remerged     uint64 `json:"remerged"`
 	BytesPunched uint64 `json:"bytes_punched"`
 	BadSums      uint64 `json:"bad_checksums"`
-	Background   string `json:"background"`      // what goes on: idle, snapshot, sweep, trim, space
+	Background   string `json:"background"`      // what goes on: idle, snapshot, sweep, trim, space, replay
 	Error        string `json:"error,omitempty"` // why it takes no writes, or the last background fault
 }
 
@@ -89,6 +89,8 @@ func (s *Store) activity() string {
 	switch {
 	case s.want.space:
 		return "space"
+	case s.owed.leaves > 0:
+		return "replay"
 	case s.want.snapshot:
 		return "snapshot"
 	case s.trims.n > 0:

@@ -38,6 +38,9 @@ func (s *Store) View(id uint32) (*View, error) {
 	}
 	s.admin.Lock()
 	defer s.admin.Unlock()
+	if err := s.catchUp(); err != nil {
+		return nil, err
+	}
 	v, runs, err := s.openView(epoch(id))
 	if err != nil || v.point == nil {
 		return v, err

@@ -129,8 +129,8 @@ type Status struct {
 	Points    int `json:"checkpoints"`
 	Unretired int `json:"unretired"`
 
-	// Background is what the store does on its own at the moment: idle, snapshot, sweep, trim or
-	// space.
+	// Background is what the store does on its own at the moment: idle, snapshot, sweep, trim,
+	// replay or space.
 	Background string `json:"background"`
 	// Error is why the volume takes no writes until it is reopened, or what failed last in the
 	// background.
