@@ -1,5 +1,7 @@
 package checkpoint
 
+import "slices"
+
 // A run is a set of death records. Each point owns the runs of the records that came to lie
 // behind it: those that died while it was the newest point. When a run has runLimit blocks the
 // next record of the journal begins another; so a run is a unit of work for a sweep, small
@@ -27,8 +29,9 @@ type run struct {
 	next   writtenRun
 }
 
-// runLimit is the number of blocks after which a run is closed.
-const runLimit = 8192
+// runLimit is the number of blocks after which a run is closed: a sweep holds writers up for as long
+// as it takes to judge so many, a quarter of a millisecond.
+const runLimit = 2048
 
 // writtenRun is what a snapshot made of a run's tail.
 type writtenRun struct {
@@ -44,6 +47,9 @@ func (r *run) push(d death) {
 	if k := len(r.tail); k > r.frozen && continues(r.tail[k-1], d) {
 		r.tail[k-1].n += d.n
 		return
+	}
+	if len(r.tail) == cap(r.tail) {
+		r.tail = slices.Grow(r.tail, max(64, len(r.tail))) // append alone adds a quarter at a time
 	}
 	r.tail = append(r.tail, d)
 }
