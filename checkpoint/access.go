@@ -42,6 +42,14 @@ func (e *directEngine) Writev(fd int, iov []unix.Iovec, off int64, tag uint64) {
 	e.move(iov, off, tag, e.files[fd].WriteAt)
 }
 
+func (e *directEngine) Fdatasync(fd int, tag uint64) {
+	res := int32(0)
+	if err := e.files[fd].Sync(); err != nil {
+		res = -int32(errno(err))
+	}
+	e.over = append(e.over, completion{tag, res})
+}
+
 func (e *directEngine) move(iov []unix.Iovec, off int64, tag uint64, do func([]byte, int64) (int, error)) {
 	var total int32
 	for _, v := range iov {

@@ -90,6 +90,7 @@ type opcode uint8
 const (
 	opReadv opcode = iota
 	opWritev
+	opFdatasync
 	opWatch
 	opPoll
 	opCancel // of the operation with this tag

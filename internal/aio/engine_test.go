@@ -128,6 +128,17 @@ func TestReadAndWrite(t *testing.T) {
 	})
 }
 
+func TestFdatasync(t *testing.T) {
+	eachKind(t, 8, func(t *testing.T, e Engine) {
+		e.Fdatasync(tempFile(t), bio.LaneTag|1)
+		expect(t, e, bio.LaneTag|1, 0)
+		e.Fdatasync(-1, 2)
+		expect(t, e, 2, -int32(unix.EBADF))
+		e.Fdatasync(eventfd(t, unix.EFD_NONBLOCK), 3)
+		expect(t, e, 3, -int32(unix.EINVAL))
+	})
+}
+
 func TestUnmappedMemoryIsAResult(t *testing.T) {
 	eachKind(t, 8, func(t *testing.T, e Engine) {
 		fd := tempFile(t)
@@ -292,9 +303,12 @@ func TestNothingIsAllocated(t *testing.T) {
 			signal(t, kick)
 			e.Watch(kick, 1)
 			for i := range batch {
-				if i%2 == 0 {
+				switch i % 8 {
+				case 7:
+					e.Fdatasync(fd, bio.LaneTag|uint64(i))
+				case 0, 2, 4:
 					e.Writev(fd, v, int64(i)*1024, bio.LaneTag|uint64(i))
-				} else {
+				default:
 					e.Readv(fd, v, 0, bio.LaneTag|uint64(i))
 				}
 			}

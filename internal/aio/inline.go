@@ -37,6 +37,10 @@ func (e *inlineEngine) Writev(fd int, iov []unix.Iovec, off int64, tag uint64) {
 	e.done.push(Completion{Tag: tag, Res: transfer(unix.SYS_PWRITEV, fd, iov, off)})
 }
 
+func (e *inlineEngine) Fdatasync(fd int, tag uint64) {
+	e.done.push(Completion{Tag: tag, Res: datasync(fd)})
+}
+
 func (e *inlineEngine) Watch(fd int, tag uint64) { e.watches.add(fd, tag) }
 
 func (e *inlineEngine) Unwatch(tag uint64) {
@@ -83,6 +87,16 @@ func blocking(trap uintptr, fd int, iov []unix.Iovec, off int64) int32 {
 	moved, _, errno := unix.Syscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(iov))),
 		uintptr(len(iov)), uintptr(off), uintptr(off>>32), 0)
 	return result(moved, errno)
+}
+
+// datasync makes a file's data durable, known to the Go scheduler.
+func datasync(fd int) int32 {
+	for {
+		_, _, errno := unix.Syscall(unix.SYS_FDATASYNC, uintptr(fd), 0, 0)
+		if errno != unix.EINTR {
+			return result(0, errno)
+		}
+	}
 }
 
 func long(iov []unix.Iovec) bool {

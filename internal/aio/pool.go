@@ -10,7 +10,8 @@ import (
 // poolSize is the number of operations that a poolEngine has in progress at a time.
 const poolSize = 8
 
-// poolEngine moves data on a few threads: goroutines that block in preadv and pwritev.
+// poolEngine moves data on a few threads: goroutines that block in preadv, pwritev and
+// fdatasync.
 type poolEngine struct {
 	// The owner's thread only:
 	watches *watches // the first is event
@@ -61,6 +62,10 @@ func (e *poolEngine) Readv(fd int, iov []unix.Iovec, off int64, tag uint64) {
 
 func (e *poolEngine) Writev(fd int, iov []unix.Iovec, off int64, tag uint64) {
 	e.batch = append(e.batch, op{code: opWritev, fd: fd, iov: iov, off: off, tag: tag})
+}
+
+func (e *poolEngine) Fdatasync(fd int, tag uint64) {
+	e.batch = append(e.batch, op{code: opFdatasync, fd: fd, tag: tag})
 }
 
 func (e *poolEngine) Watch(fd int, tag uint64) { e.watches.add(fd, tag) }
@@ -177,8 +182,11 @@ func (e *poolEngine) wake() { _, _ = unix.Write(e.event, oneCount) }
 
 // run moves the data and blocks meanwhile, known to the Go scheduler.
 func (o *op) run() int32 {
-	if o.code == opReadv {
+	switch o.code {
+	case opReadv:
 		return blocking(unix.SYS_PREADV, o.fd, o.iov, o.off)
+	case opFdatasync:
+		return datasync(o.fd)
 	}
 	return blocking(unix.SYS_PWRITEV, o.fd, o.iov, o.off)
 }

@@ -79,6 +79,10 @@ func (e *ringEngine) Writev(fd int, iov []unix.Iovec, off int64, tag uint64) {
 	e.backlog.push(op{code: opWritev, fd: fd, iov: iov, off: off, tag: tag})
 }
 
+func (e *ringEngine) Fdatasync(fd int, tag uint64) {
+	e.queue(op{code: opFdatasync, fd: fd, tag: tag})
+}
+
 func (e *ringEngine) Watch(fd int, tag uint64) {
 	e.watches = append(e.watches, ringWatch{tag: tag, fd: fd})
 	e.queue(op{code: opWatch, fd: fd, tag: tag})
@@ -120,6 +124,8 @@ func (e *ringEngine) prepare(o *op) bool {
 		return e.ring.Readv(o.fd, o.iov, o.off, o.tag)
 	case opWritev:
 		return e.ring.Writev(o.fd, o.iov, o.off, o.tag)
+	case opFdatasync:
+		return e.ring.Fdatasync(o.fd, o.tag)
 	case opWatch:
 		return e.ring.Read(o.fd, e.counts, o.tag)
 	case opPoll:

@@ -94,6 +94,9 @@ type Engine interface {
 	// which carries tag and either the number of bytes moved or a negative errno.
 	Readv(fd int, iov []unix.Iovec, off int64, tag uint64)
 	Writev(fd int, iov []unix.Iovec, off int64, tag uint64)
+	// Fdatasync queues making durable what was written to fd before: by operations that are complete
+	// now, not by those in flight. Its completion carries 0 or a negative errno.
+	Fdatasync(fd int, tag uint64)
 }
 
 // MaxVectors is the most vectors one engine operation takes (Linux's IOV_MAX).

@@ -24,6 +24,8 @@ type engineOp struct {
 	off   int64
 	tag   uint64
 	write bool
+	sync  bool
+	upTo  moment // of a sync: what it must cover
 }
 
 var _ bio.Engine = (*Engine)(nil)
@@ -45,6 +47,18 @@ func (e *Engine) Readv(fd int, iov []unix.Iovec, off int64, tag uint64) {
 // Writev queues a write.
 func (e *Engine) Writev(fd int, iov []unix.Iovec, off int64, tag uint64) {
 	e.push(engineOp{fd: fd, iov: iov, off: off, tag: tag, write: true})
+}
+
+// Fdatasync queues a sync. It covers what was complete when it was queued; of what came later,
+// all or nothing.
+func (e *Engine) Fdatasync(fd int, tag uint64) {
+	op := engineOp{fd: fd, tag: tag, sync: true}
+	e.d.mu.Lock()
+	if f := e.d.open[fd]; f != nil {
+		op.upTo = f.ino.now()
+	}
+	e.d.mu.Unlock()
+	e.push(op)
 }
 
 func (e *Engine) push(op engineOp) {
@@ -74,12 +88,15 @@ func (e *Engine) Step() (tag uint64, res int32, ok bool) {
 	op := e.ops[i]
 	e.ops[i] = e.ops[len(e.ops)-1]
 	e.ops = e.ops[:len(e.ops)-1]
-	if op.write {
-		e.d.mu.Unlock()
-		return op.tag, e.completeWrite(op), true
+	if !op.write && !op.sync {
+		defer e.d.mu.Unlock()
+		return op.tag, e.completeRead(op), true
 	}
-	defer e.d.mu.Unlock()
-	return op.tag, e.completeRead(op), true
+	e.d.mu.Unlock()
+	if op.sync {
+		return op.tag, e.completeSync(op), true
+	}
+	return op.tag, e.completeWrite(op), true
 }
 
 func (e *Engine) completeWrite(op engineOp) int32 {
@@ -97,6 +114,23 @@ func (e *Engine) completeWrite(op engineOp) int32 {
 		p = p[:keep]
 	}
 	return result(f.write(p, op.off, fail))
+}
+
+func (e *Engine) completeSync(op engineOp) int32 {
+	number, fail := e.d.begin()
+	defer e.d.end(number)
+	f := e.d.open[op.fd]
+	switch {
+	case f == nil:
+		return -int32(unix.EBADF)
+	case fail != nil:
+		f.ino.failSync(e.d.rng.Uint32)
+	case e.d.rng.Uint32()%2 == 0:
+		f.ino.sync()
+	default:
+		f.ino.syncUpTo(op.upTo)
+	}
+	return result(0, fail)
 }
 
 func (e *Engine) completeRead(op engineOp) int32 {

@@ -68,6 +68,37 @@ func TestEngineCompletesInAnyOrder(t *testing.T) {
 	}
 }
 
+// A sync in flight covers what was complete when it began, and of what came later all or nothing.
+func TestEngineSync(t *testing.T) {
+	seen := map[[2]byte]int{}
+	for seed := range uint64(200) {
+		d, f := durable(t, seed, fill(1024, 1))
+		e := d.NewEngine()
+		if _, err := f.WriteAt(fill(512, 2), 0); err != nil {
+			t.Fatal(err)
+		}
+		e.Fdatasync(f.Fd(), 7)
+		if _, err := f.WriteAt(fill(512, 2), 512); err != nil {
+			t.Fatal(err)
+		}
+		if tag, res, ok := e.Step(); tag != 7 || res != 0 || !ok {
+			t.Fatal(tag, res, ok)
+		}
+		p := d.Cut(PowerCut).Content("a")
+		seen[[2]byte{p[0], p[512]}]++
+	}
+	if len(seen) != 2 || seen[[2]byte{2, 1}] == 0 || seen[[2]byte{2, 2}] == 0 {
+		t.Fatal(seen)
+	}
+	d, f := durable(t, 1, fill(1024, 1))
+	e := d.NewEngine()
+	d.FailAt(d.Ops()+1, unix.EIO)
+	e.Fdatasync(f.Fd(), 7)
+	if _, res, _ := e.Step(); res != -int32(unix.EIO) {
+		t.Fatal("failing sync:", res)
+	}
+}
+
 func TestEngineShort(t *testing.T) {
 	d, f := durable(t, 3, fill(4096, 1))
 	e := d.NewEngine()

@@ -31,6 +31,7 @@ type inode struct {
 	sizes      []int64 // those since the last sync, oldest first
 	stable     []*page
 	pending    []version // what was written since the last sync, oldest first
+	done       moment    // how many versions and sizes were taken from the lists above
 
 	mem     []byte // the mapped part; its changes are known after capture
 	cleanup runtime.Cleanup
@@ -185,10 +186,33 @@ func (n *inode) capturePage(i int) {
 	n.pending = append(n.pending, version{i, sectors, pg})
 }
 
-// sync makes everything stable.
-func (n *inode) sync() {
+// moment is a place in a file's history: so many versions and sizes there were.
+type moment struct{ versions, sizes int }
+
+func (n *inode) now() moment {
 	n.capture()
-	apply(n.stable, n.pending, func(v version) uint8 { return v.sectors })
+	return moment{n.done.versions + len(n.pending), n.done.sizes + len(n.sizes)}
+}
+
+// sync makes everything stable.
+func (n *inode) sync() { n.syncUpTo(n.now()) }
+
+// syncUpTo makes stable what there was at a moment.
+func (n *inode) syncUpTo(m moment) {
+	n.capture()
+	if k := m.versions - n.done.versions; k > 0 {
+		apply(n.stable, n.pending[:k], func(v version) uint8 { return v.sectors })
+		n.pending, n.done.versions = n.pending[k:], m.versions
+	}
+	if k := m.sizes - n.done.sizes; k > 0 {
+		n.stableSize = n.sizes[k-1]
+		n.sizes, n.done.sizes = n.sizes[k:], m.sizes
+	}
+}
+
+// forget drops what is not stable from the lists.
+func (n *inode) forget() {
+	n.done = n.now()
 	n.pending, n.sizes, n.stableSize = nil, nil, n.size
 }
 
@@ -202,7 +226,7 @@ func (n *inode) failSync(random func() uint32) {
 			n.live[v.index] = n.stable[v.index]
 		}
 	}
-	n.pending, n.sizes, n.stableSize = nil, nil, n.size
+	n.forget()
 }
 
 // apply puts the kept sectors of versions into a table.
