@@ -142,7 +142,8 @@ func (s *Store) watch() {
 	if s.journal.used() > s.journal.room()/2 {
 		s.wantSnapshot()
 	}
-	unproven := s.limbo.blocks > s.mostLimbo() || s.written > s.tuning.unprovenBlocks
+	unproven := s.limbo.blocks > s.mostLimbo() || s.written > s.tuning.unprovenBlocks ||
+		s.intents.crowded()
 	if unproven && !s.flush.wanted {
 		s.written = 0
 		s.flush.wanted = true

@@ -28,6 +28,7 @@ type catalog struct {
 	size    int64  // bytes of the guest's disk
 	slots   uint64 // of the data area
 	nextRun uint64
+	passed  intentNumber // the last one drawn before; of the incarnation in start
 
 	blocks, refs, sums catalogArray
 
@@ -161,7 +162,7 @@ func (c *catalog) appendHead(p []byte) []byte {
 	} {
 		p = le.AppendUint64(p, uint64(n))
 	}
-	return append(p, 0, 0, 0, 0, 0, 0, 0, 0)
+	return le.AppendUint64(p, uint64(c.passed))
 }
 
 func (q *catalogPoint) append(p []byte) []byte {
@@ -250,7 +251,7 @@ func (d *catalogReader) catalog() *catalog {
 	c.branches = make([]branch, d.count("lines", maxBranches, catalogBranchLen))
 	c.runs = make([]catalogRun, d.count("runs", maxRuns, catalogRunLen))
 	c.free = make([]pageExtent, d.count("free extents", maxFree, catalogFreeLen))
-	d.zero(8)
+	c.passed = intentNumber(d.u64())
 	for _, roots := range [...][]ref{c.blocks.roots, c.refs.roots, c.sums.roots} {
 		for i := range roots {
 			roots[i] = d.ref()

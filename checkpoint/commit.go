@@ -87,6 +87,10 @@ func (l *lane) commitAll() {
 			return
 		}
 		for w := some.pop(); w != nil; w = some.pop() {
+			if !s.backed(w) {
+				s.intents.bare = s.journal.tail()
+			}
+			l.unbind(w)
 			l.quit(w)
 			l.advance(w)
 		}

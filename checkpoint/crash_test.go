@@ -42,6 +42,23 @@ func TestCrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%d cuts over %d seeds in %v", cuts, seeds, time.Since(begun).Round(time.Second))
+	t.Logf("%d quick flushes; %d openings found %d blocks by intents", quickly.flushes.Load(),
+		quickly.openings.Load(), quickly.blocks.Load())
+	if quickly.flushes.Load() < int64(seeds) || quickly.openings.Load() < int64(cuts/20) {
+		t.Error("quick flushes, or recoveries by intents, hardly ever happened")
+	}
+}
+
+// quickly counts what intents were good for.
+var quickly struct{ flushes, openings, blocks atomic.Int64 }
+
+// countQuick adds what a store that is about to end has done.
+func countQuick(s *Store) {
+	quickly.flushes.Add(int64(s.stats.quick.Load()))
+	if n := s.stats.recalled.Load(); n > 0 {
+		quickly.openings.Add(1)
+		quickly.blocks.Add(int64(n))
+	}
 }
 
 // crashMany runs seeds from first on until there were enough cuts or seeds, on all processors. It
@@ -131,10 +148,43 @@ func (c *crasher) cut() {
 	for _, kind := range []disktest.Kind{disktest.Kill, disktest.PowerCut} {
 		c.cuts++
 		disk := c.disk.Cut(kind)
+		if kind == disktest.PowerCut && c.rng.IntN(4) == 0 {
+			c.decay(disk.Cut(disktest.Kill))
+		}
 		if err := c.judge(disk, c.ledger.kept(kind)); err != nil {
 			panic(failure{fmt.Errorf("%s: %w", [...]string{"kill", "power cut"}[kind], err)})
 		}
 		disk.Close()
+	}
+}
+
+// decay damages an intent: newer writes may be lost by that, but what a block shows was once written to
+// it.
+func (c *crasher) decay(disk *disktest.Disk) {
+	defer disk.Close()
+	f, err := fakeFS{disk}.Open(journalName, ReadOnly)
+	c.must(err)
+	h, err := readJournalHeader(f)
+	c.must(err)
+	ring := h.ring
+	if ring.n == 0 {
+		return
+	}
+	at := int(ring.first+slot(c.rng.Uint64N(ring.n))) * blockSize
+	disk.Damage(dataName, func(p []byte) {
+		if at < len(p) {
+			p[at+c.rng.IntN(100)] ^= 1
+		}
+	})
+	s, err := openOn(fakeFS{disk}, Options{manual: true, tuning: &c.tuning})
+	if err == nil {
+		defer abandon(s)
+		if _, err = diskTags(s); err == nil {
+			err = audit(s)
+		}
+	}
+	if err != nil {
+		panic(failure{fmt.Errorf("power cut and a damaged intent: %w", err)})
 	}
 }
 

@@ -32,6 +32,20 @@ func codecs() map[string]codec {
 			decode: func(p []byte) (any, error) { return decodeJournalHeader(p, 0) },
 			encode: func(v any) []byte { return encodeHeader(v.(*journalHeader)) },
 		},
+		"journal header in use": {
+			bytes:  encodeHeader(sampleOpenHeader()),
+			reseal: func(p []byte) { sealHeader(p, magicJournal, saltJournal) },
+			decode: func(p []byte) (any, error) { return decodeJournalHeader(p, 0) },
+			encode: func(v any) []byte { return encodeHeader(v.(*journalHeader)) },
+		},
+		"intent": {
+			bytes:  encodeIntent(sampleIntent()),
+			reseal: func(p []byte) { sealHeader(p, magicIntent, saltIntent) },
+			decode: func(p []byte) (any, error) {
+				return decodeIntent(p, 0, sampleID, sampleOpenHeader().ring.key)
+			},
+			encode: func(v any) []byte { return encodeIntent(v.(*intent)) },
+		},
 		"catalog": {
 			bytes:  encodeCatalog(sampleCatalog()),
 			reseal: func(p []byte) { sealHeader(p, magicCatalog, saltCatalog) },
@@ -107,6 +121,8 @@ func decodePayload(kind recordKind, p []byte) (any, error) {
 			return nil, recordError("length of a pad", len(p), 0)
 		}
 		return nil, nil
+	case recordProven:
+		return decodeProof(p, 4096)
 	}
 	return decodeWord(p, 1<<64-1)
 }
@@ -126,6 +142,8 @@ func encodePayload(v any, p []byte) {
 	case startRecord:
 		v.encode(p)
 	case sweepRecord:
+		v.encode(p)
+	case proof:
 		v.encode(p)
 	case rollbackRecord:
 		v.encode(p)

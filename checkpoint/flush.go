@@ -7,9 +7,10 @@ package checkpoint
 // and the crash test swaps them.
 type flushRound struct {
 	waiters []flushWaiter
-	cut     position // end of the journal when the round began
-	seal    uint64   // newest batch of limbo given up before cut
-	idle    bool     // nothing new since the last round
+	cut     position     // end of the journal when the round began
+	passed  intentNumber // the last intent drawn before
+	seal    uint64       // newest batch of limbo given up before cut
+	idle    bool         // nothing new since the last round
 }
 
 // flushWaiter is a request of a lane, or a caller of Sync.
@@ -47,15 +48,18 @@ var flushOrder = []step[flushRound]{
 // or if this store may not change the disk and so has nothing of its own to make durable.
 // The store's mutex is held.
 func (s *Store) joinFlush(w flushWaiter) bool {
-	if s.opts.ReadOnly {
-		return false
-	}
-	if s.journal.tail() == s.flush.synced && !s.flush.running && len(s.flush.waiters) == 0 {
+	if s.durable() {
 		return false
 	}
 	s.flush.waiters = append(s.flush.waiters, w)
 	s.background.pokeFlush()
 	return true
+}
+
+// durable reports whether a flush has nothing to do. The store's mutex is held.
+func (s *Store) durable() bool {
+	return s.opts.ReadOnly ||
+		s.journal.tail() == s.flush.synced && !s.flush.running && len(s.flush.waiters) == 0
 }
 
 // flushState is what rounds leave behind. The store's mutex guards it.
@@ -74,7 +78,10 @@ func (s *Store) flushOnce() bool {
 		return false
 	}
 	r := flushRound{waiters: s.flush.waiters, cut: s.journal.tail(), seal: s.limbo.seal()}
-	r.idle = r.cut == s.flush.synced
+	if r.idle = r.cut == s.flush.synced; !r.idle {
+		r.passed = s.passIntents()
+		s.intents.rounded = r.passed
+	}
 	s.flush.waiters, s.flush.wanted, s.flush.running = nil, false, true
 	err := s.poisoned()
 	s.mu.Unlock()
@@ -105,16 +112,6 @@ func perform[T any](s *Store, order []step[T], on *T) error {
 
 func (s *Store) syncData(*flushRound) error { return s.dataSync() }
 
-// dataSync syncs the data area. When that fails, pages that the kernel dropped may still look
-// fine to the next process: the journal is told not to rely on them.
-func (s *Store) dataSync() error {
-	err := s.data.Sync()
-	if err != nil {
-		s.journal.distrust()
-	}
-	return poisonous(err)
-}
-
 // prove says in the journal that the data of everything before the cut is durable: after a power
 // cut recovery believes the journal exactly so far.
 func (s *Store) prove(r *flushRound) error {
@@ -124,7 +121,7 @@ func (s *Store) prove(r *flushRound) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last := s.journal.tail() == r.cut
-	if err := s.journal.prove(r.cut); err != nil {
+	if err := s.journal.prove(proof{r.cut, r.passed}); err != nil {
 		return err
 	}
 	if last {
@@ -152,6 +149,7 @@ func (s *Store) freeGivenUp(r *flushRound) error {
 	if r.cut > s.flush.synced {
 		s.flush.synced = r.cut
 	}
+	s.intents.passed = max(s.intents.passed, r.passed)
 	s.limbo.durable(r.seal)
 	s.limbo.collect(s.release)
 	if s.excess() > s.tuning.growSlots/4 { // for less it is not worth to wake anybody

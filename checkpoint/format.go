@@ -23,6 +23,7 @@ const (
 	magicSuperblock = "BELAYVOL"
 	magicJournal    = "BELAYJRN"
 	magicCatalog    = "BELAYCAT"
+	magicIntent     = "BELAYINT"
 )
 
 // salt is the value a checksum starts from: another one for each kind of structure, so that
@@ -36,6 +37,7 @@ const (
 	saltChain      salt = 0x4a43484e
 	saltTail       salt = 0x4a54414c
 	saltCatalog    salt = 0x43544c47
+	saltIntent     salt = 0x494e544e
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -51,11 +52,32 @@ func sampleHeader() *journalHeader {
 	}
 }
 
+// sampleOpenHeader is that of a journal in use, with intents.
+func sampleOpenHeader() *journalHeader {
+	h := sampleHeader()
+	h.clean, h.end, h.passed = false, 0, 17
+	h.ring = intentRing{key: 0x1122334455667788, extent: extent{first: 512, n: 256}}
+	return h
+}
+
+func sampleIntent() *intent {
+	return &intent{number: 18, incarnation: 4, line: 2, epoch: 7,
+		places: []placement{{block: 5, slot: 1000, n: 2}, {block: 1, slot: 7, n: 1}},
+		sums:   []uint32{0x01020304, 0x05060708, 0x090a0b0c},
+	}
+}
+
+func encodeIntent(i *intent) []byte {
+	p := bytes.Repeat([]byte{0xff}, intentLen)
+	i.encode(p, sampleID, sampleOpenHeader().ring.key)
+	return p
+}
+
 func sampleCatalog() *catalog {
 	at := func(page uint64) ref { return ref{page: page, gen: 2, crc: uint32(page) * 0x01010101} }
 	return &catalog{
 		gen: 5, start: journalStart{pos: 8200, chain: 0xdeadbeef, incarnation: 2},
-		seq: 99, epoch: 7, line: 2, size: 1 << 30, slots: 4096, nextRun: 12,
+		seq: 99, epoch: 7, line: 2, size: 1 << 30, slots: 4096, nextRun: 12, passed: 16,
 		blocks: catalogArray{pages: 512, roots: []ref{at(3), {}}},
 		refs:   catalogArray{pages: 1, roots: []ref{at(4)}},
 		sums:   catalogArray{pages: 4, roots: []ref{at(5)}},
@@ -97,7 +119,7 @@ func sampleRecords() map[string][]byte {
 	sums := []uint32{0x01020304, 0x05060708, 0x090a0b0c}
 	records := map[recordKind][]byte{
 		recordWrite:    payload(writePayload(3, 3), func(p []byte) { encodeWrite(p, places, sums) }),
-		recordProven:   word(4000),
+		recordProven:   payload(proof{4000, 17}.encodedLen(), proof{4000, 17}.encode),
 		recordStart:    payload(start.encodedLen(), start.encode),
 		recordRetire:   word(7),
 		recordDelete:   word(2),
@@ -106,8 +128,8 @@ func sampleRecords() map[string][]byte {
 		recordResize:   word(1 << 31),
 		recordPad:      payload(0, func([]byte) {}),
 	}
-	named := map[string][]byte{}
-	for kind, p := range records {
+	named := map[string][]byte{"proven alone": word(4000)}
+	seal := func(kind recordKind, p []byte) {
 		h := recordHeader{
 			length: uint32(len(p)), pos: 4096, seq: 100, incarnation: 2, kind: kind, line: 1, epoch: 7,
 		}
@@ -115,6 +137,10 @@ func sampleRecords() map[string][]byte {
 			h.seq, h.line, h.epoch = 0, 0, 0
 		}
 		h.encode(p, 7)
+	}
+	seal(recordProven, named["proven alone"])
+	for kind, p := range records {
+		seal(kind, p)
 		named[kind.String()] = p
 	}
 	return named
@@ -123,8 +149,10 @@ func sampleRecords() map[string][]byte {
 func TestGolden(t *testing.T) {
 	golden(t, "superblock-v1", encodeSuperblock(sampleSuperblock()))
 	golden(t, "journal-header-v1", encodeHeader(sampleHeader()))
+	golden(t, "journal-header-open-v1", encodeHeader(sampleOpenHeader()))
+	golden(t, "intent-v1", encodeIntent(sampleIntent()))
 	golden(t, "catalog-v1", encodeCatalog(sampleCatalog()))
 	for name, p := range sampleRecords() {
-		golden(t, "record-"+name+"-v1", p)
+		golden(t, "record-"+strings.ReplaceAll(name, " ", "-")+"-v1", p)
 	}
 }

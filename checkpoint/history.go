@@ -125,6 +125,7 @@ func (s *Store) enter(kind recordKind, length int, put func([]byte), apply func(
 	s.seq++
 	s.journal.seal(kind, s.seq, s.line, s.epoch)
 	apply()
+	s.intents.bare = s.journal.tail()
 	s.watch()
 	return nil
 }

@@ -13,7 +13,7 @@ const controlShare = 8
 
 // proofRoom is what all others leave to proven records: one of a flush round that began before the
 // last other record, one of the round after it, and the end of the lap where neither fits.
-const proofRoom = 3 * (recordHead + wordLen)
+const proofRoom = 3 * (recordHead + 2*wordLen)
 
 // errJournalFull means that a snapshot must be made before more is appended.
 var errJournalFull = errors.New("journal full")
@@ -25,6 +25,16 @@ type journalStart struct {
 	chain       uint32
 	incarnation uint32
 }
+
+// proof says that the data of every record before a position is durable, and which intents are no
+// longer needed for that.
+type proof struct {
+	pos    position
+	passed intentNumber // the last one drawn before pos was the journal's tail; 0: none
+}
+
+// with returns what two proofs say together. The later one says more in both respects.
+func (p proof) with(q proof) proof { return proof{max(p.pos, q.pos), max(p.passed, q.passed)} }
 
 // journal is the file that orders everything a store does. Records are made in a shared mapping
 // of it, so that they survive the death of the process with no system call; sync makes them
@@ -50,6 +60,12 @@ type journal struct {
 	drop  position     // begin: valid records from next up to here are to be dropped
 	redo  bool         // begin: records may be in the page cache only
 	ended bool         // replay has found the end
+	begun bool
+	ring  intentRing // begin: that of the incarnation to come
+
+	// What replay found out for recallIntents.
+	lossy  bool         // the end is that of the last proof: a power cut may have taken the rest
+	passed intentNumber // said by the newest proof of this incarnation
 
 	failed atomic.Bool
 
@@ -58,10 +74,10 @@ type journal struct {
 	err     error         // why failed is set
 	hdr     journalHeader // as last written
 	sector  [journalHeaderLen]byte
-	durable uint64   // sequence of the newest header known to be durable
-	claim   position // of the newest proven record
-	proven  position // of the newest proven record known to be durable
-	seen    uint64   // sequence of the newest superblock known to be durable
+	durable uint64 // sequence of the newest header known to be durable
+	claim   proof  // the newest
+	proven  proof  // the newest known to be durable
+	seen    uint64 // sequence of the newest superblock known to be durable
 }
 
 // createJournal fills a new file: header, no records. size is about that of the file.
@@ -126,17 +142,16 @@ func (j *journal) superblockSeen() uint64 { return j.hdr.superblock }
 //  4. What is dropped is wiped last, when the header says where the journal ends: wiped earlier
 //     it could take along the proven record that says so.
 func (j *journal) begin(boot string) error {
-	if !j.ended || j.mem != nil {
+	if !j.ended || j.begun {
 		invariant("journal begins before replay, or twice")
 	}
 	if j.hdr.incarnation == 1<<32-1 {
 		return fmt.Errorf("incarnations of the journal: %w", ErrTooMany)
 	}
-	mem, err := j.f.Map(journalArea + int64(j.size))
-	if err != nil {
+	if err := j.attach(); err != nil {
 		return err
 	}
-	j.mem, j.area = mem, mem[journalArea:]
+	j.begun = true
 	if j.redo {
 		if err := j.rewrite(); err != nil {
 			return err
@@ -146,18 +161,48 @@ func (j *journal) begin(boot string) error {
 	if err := j.sync(); err != nil {
 		return err
 	}
-	j.hdr.proven = j.next.pos
+	j.hdr.proven, j.hdr.passed = j.next.pos, 0
 	j.hdr.boot = parseBootID(boot)
 	j.hdr.incarnation++
+	j.hdr.ring = j.ring
 	j.hdr.start, j.hdr.startChain = j.next.pos, j.next.chain
 	j.hdr.clean, j.hdr.end = false, 0
 	j.next.incarnation = j.hdr.incarnation
-	j.claim, j.proven = j.hdr.proven, j.hdr.proven
+	j.claim = proof{pos: j.hdr.proven}
+	j.proven = j.claim
 	if err := j.writeHeaders(); err != nil {
 		return err
 	}
 	j.wipe(j.next.pos, j.drop)
 	return nil
+}
+
+// attach maps the file.
+func (j *journal) attach() error {
+	if j.mem != nil {
+		return nil
+	}
+	mem, err := j.f.Map(journalArea + int64(j.size))
+	if err != nil {
+		return err
+	}
+	j.mem, j.area = mem, mem[journalArea:]
+	return nil
+}
+
+// prolong lets records be appended to the incarnation that replay ended in. They count when begin is
+// done; until then the next replay must end where this one did. What says so may be a proven record
+// behind that place, which the new records go over: so the header says it first.
+func (j *journal) prolong() error {
+	if !j.ended {
+		invariant("a journal prolonged before replay")
+	}
+	if err := j.attach(); err != nil {
+		return err
+	}
+	j.next.incarnation = j.hdr.incarnation
+	j.proven = proof{j.next.pos, j.passed}
+	return j.writeHeaders()
 }
 
 // rewrite writes the records from head to the end over themselves.
@@ -289,18 +334,18 @@ func (j *journal) release(upTo position) {
 	j.head = upTo
 }
 
-// prove appends a record that says: the data of every record before pos is durable. It counts
-// after a power cut, and only once a sync has followed it.
-func (j *journal) prove(pos position) error {
-	p, err := j.reserveUpTo(j.size, wordLen)
+// prove appends a record of a proof. It counts after a power cut, and only once a sync has
+// followed it.
+func (j *journal) prove(of proof) error {
+	p, err := j.reserveUpTo(j.size, of.encodedLen())
 	if err != nil {
 		return err
 	}
-	putWord(p, uint64(pos))
+	of.encode(p)
 	j.seal(recordProven, 0, 0, 0)
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.claim = max(j.claim, pos)
+	j.claim = j.claim.with(of)
 	return j.refreshHeader()
 }
 
@@ -321,7 +366,7 @@ func (j *journal) sync() error {
 	if err != nil {
 		return j.fail(err)
 	}
-	j.proven, j.durable = max(j.proven, claim), max(j.durable, header)
+	j.proven, j.durable = j.proven.with(claim), max(j.durable, header)
 	return nil
 }
 
@@ -338,7 +383,7 @@ func (j *journal) sawSuperblock(sequence uint64) {
 // before may still be on its way to the disk: both at once could be lost. What the header says
 // then lags behind, which is safe. Called with mu held.
 func (j *journal) refreshHeader() error {
-	if j.err != nil || j.durable != j.hdr.sequence || j.proven <= j.hdr.proven && j.seen <= j.hdr.superblock {
+	if j.err != nil || j.durable != j.hdr.sequence || j.proven.pos <= j.hdr.proven && j.seen <= j.hdr.superblock {
 		return j.err
 	}
 	return j.writeHeader()
@@ -361,6 +406,8 @@ func (j *journal) close(clean bool) error {
 	if j.mem != nil {
 		if clean {
 			j.hdr.clean, j.hdr.end, j.hdr.proven = true, j.next.pos, j.next.pos
+			j.hdr.ring, j.hdr.passed = intentRing{}, 0
+			j.claim.passed, j.proven.passed = 0, 0
 			errs[0] = j.writeHeaders()
 		}
 		errs[1] = j.f.Unmap(j.mem)
@@ -397,7 +444,7 @@ func (j *journal) writeHeader() error {
 		return j.err
 	}
 	j.hdr.sequence++
-	j.hdr.proven = max(j.hdr.proven, j.proven)
+	j.hdr.proven, j.hdr.passed = max(j.hdr.proven, j.proven.pos), max(j.hdr.passed, j.proven.passed)
 	j.hdr.superblock = max(j.hdr.superblock, j.seen)
 	j.hdr.encode(j.sector[:])
 	if _, err := j.f.WriteAt(j.sector[:], journalHeaderOffset(j.hdr.sequence)); err != nil {

@@ -103,7 +103,7 @@ func (l *log) tryAppend() error {
 // flush promises everything appended.
 func (l *log) flush() {
 	l.t.Helper()
-	l.must(errors.Join(l.j.prove(l.j.tail()), l.j.sync()))
+	l.must(errors.Join(l.j.prove(proof{pos: l.j.tail()}), l.j.sync()))
 }
 
 // snapshot makes replay begin here.
@@ -232,7 +232,7 @@ func TestJournalFull(t *testing.T) {
 	l.snapshot()
 	l.append()
 	for err := error(nil); err == nil; {
-		if err = l.j.prove(l.j.tail()); err != nil && !errors.Is(err, errJournalFull) {
+		if err = l.j.prove(proof{pos: l.j.tail()}); err != nil && !errors.Is(err, errJournalFull) {
 			t.Fatal(err)
 		}
 	}
@@ -285,7 +285,7 @@ func TestJournalFailedSyncIsSticky(t *testing.T) {
 	}
 	n := l.d.Ops()
 	_, reserve := l.j.reserve(8, true)
-	for _, err := range []error{l.j.sync(), reserve, l.j.prove(0), l.j.close(true)} {
+	for _, err := range []error{l.j.sync(), reserve, l.j.prove(proof{}), l.j.close(true)} {
 		if !errors.Is(err, ErrPoisoned) {
 			t.Fatal(err)
 		}
@@ -433,7 +433,7 @@ func TestRoomForProofs(t *testing.T) {
 		l := newLog(t, 1)
 		for range skew {
 			l.append()
-			l.must(l.j.prove(l.j.tail()))
+			l.must(l.j.prove(proof{pos: l.j.tail()}))
 		}
 		l.must(l.j.sync())
 		l.j.release(l.j.tail())
@@ -447,7 +447,7 @@ func TestRoomForProofs(t *testing.T) {
 			l.j.seal(recordRetire, 0, 0, 0)
 		}
 		for range 2 {
-			l.must(l.j.prove(l.j.tail()))
+			l.must(l.j.prove(proof{pos: l.j.tail()}))
 		}
 	}
 }

@@ -47,6 +47,8 @@ type journalHeader struct {
 	clean       bool
 	superblock  uint64 // newest superblock known to be durable
 	area        uint64 // bytes
+	ring        intentRing
+	passed      intentNumber // intents that proven passed
 }
 
 const (
@@ -61,7 +63,11 @@ const (
 	jhFlags      = 88
 	jhSuperblock = 96
 	jhArea       = 104
-	jhReserved   = 112
+	jhKey        = 112
+	jhRing       = 120
+	jhRingSlots  = 128
+	jhPassed     = 136
+	jhReserved   = 144
 )
 
 // journalClean: the journal was closed in order.
@@ -86,6 +92,10 @@ func (h *journalHeader) encode(p []byte) {
 	}
 	le.PutUint64(p[jhSuperblock:], h.superblock)
 	le.PutUint64(p[jhArea:], h.area)
+	le.PutUint64(p[jhKey:], h.ring.key)
+	le.PutUint64(p[jhRing:], uint64(h.ring.first))
+	le.PutUint32(p[jhRingSlots:], uint32(h.ring.n))
+	le.PutUint64(p[jhPassed:], uint64(h.passed))
 	sealHeader(p, magicJournal, saltJournal)
 }
 
@@ -108,6 +118,11 @@ func decodeJournalHeader(p []byte, off int64) (*journalHeader, error) {
 		clean:       le.Uint32(p[jhFlags:]) == journalClean,
 		superblock:  le.Uint64(p[jhSuperblock:]),
 		area:        le.Uint64(p[jhArea:]),
+		ring: intentRing{
+			key:    le.Uint64(p[jhKey:]),
+			extent: extent{slot(le.Uint64(p[jhRing:])), uint64(le.Uint32(p[jhRingSlots:]))},
+		},
+		passed: intentNumber(le.Uint64(p[jhPassed:])),
 	}
 	copy(h.id[:], p[jhID:])
 	copy(h.boot[:], p[jhBoot:])
@@ -116,6 +131,7 @@ func decodeJournalHeader(p []byte, off int64) (*journalHeader, error) {
 	}
 	return h, errors.Join(h.validate(off),
 		checkZero(p[jhFlags+4:jhSuperblock], journalName, off+jhFlags+4),
+		checkZero(p[jhRingSlots+4:jhPassed], journalName, off+jhRingSlots+4),
 		checkZero(p[jhReserved:], journalName, off+jhReserved))
 }
 
@@ -135,6 +151,10 @@ func (h *journalHeader) validate(off int64) error {
 		return bad(jhEnd, "end", h.end, "0 in a journal that is not clean")
 	case h.area < minJournalArea || h.area > maxJournalArea || h.area%pageSize != 0:
 		return bad(jhArea, "length of the area", h.area, "whole pages, 128 KiB to 1 TiB")
+	case !h.ring.valid():
+		return bad(jhRing, "ring of intents", h.ring, "slots of the data area")
+	case (h.clean || h.ring.n == 0) && (h.ring != intentRing{} || h.passed != 0):
+		return bad(jhKey, "key, ring or number of an intent", h.ring, "0 where there are no intents")
 	}
 	return nil
 }

@@ -41,10 +41,13 @@ type lane struct {
 	commit   workList // data is in place
 	stalled  bool     // commit waits for room in the journal
 	finished workList
+	placing  []*work   // those that placeAll gave slots
+	pledges  []*pledge // not open
 
 	out    []*op // planned, to be handed to the engine
 	ops    []*op // all, by index; the engine's tags name them
 	idle   []*op
+	sync   *op      // of out, if there is one
 	region []extent // free slots that this lane has taken for its next writes
 	free   uint64   // how many
 
@@ -59,6 +62,7 @@ type lane struct {
 type mail struct {
 	mu      sync.Mutex
 	flushed []flushed
+	again   []uint32 // tags of flushes to be planned once more
 	read    []arrival
 	retry   bool // there may be free slots, or room in the journal, again
 	full    bool // there are no free slots to be had
@@ -84,7 +88,7 @@ func (s *Store) NewLane(depth int, eng bio.Engine) (bio.Lane, error) {
 		return nil, fmt.Errorf("lane depth %d: must be 1 to %d", depth, 1<<16)
 	}
 	const perWork = bounceBytes + 2*blockSize
-	mem, err := unix.Mmap(-1, 0, depth*perWork, unix.PROT_READ|unix.PROT_WRITE,
+	mem, err := unix.Mmap(-1, 0, depth*perWork+lanePledges*intentLen, unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
 		return nil, fmt.Errorf("lane buffers: %w", err)
@@ -99,6 +103,10 @@ func (s *Store) NewLane(depth int, eng bio.Engine) (bio.Lane, error) {
 		w.tag = uint32(i)
 		edges := mem[i*perWork+bounceBytes:]
 		w.head.buf, w.tail.buf = edges[:blockSize:blockSize], edges[blockSize:2*blockSize:2*blockSize]
+	}
+	for i := range lanePledges {
+		at := depth*perWork + i*intentLen
+		l.pledges = append(l.pledges, &pledge{buf: mem[at : at+intentLen : at+intentLen]})
 	}
 	s.mu.Lock()
 	s.lanes = append(s.lanes, l)
@@ -155,7 +163,9 @@ func (s *Store) inRange(r *bio.Request) error {
 func (l *lane) Dispatch() {
 	for l.batch.n+l.place.n > 0 {
 		batch := l.batch.takeAll()
+		small := l.mayPledge(&batch)
 		for w := batch.first; w != nil; w = w.next {
+			w.small = small && w.req.Op == bio.Write
 			l.nextWindow(w)
 		}
 		l.s.mu.Lock()
@@ -180,9 +190,7 @@ func (l *lane) plan(w *work) {
 	case bio.Write, bio.Discard, bio.WriteZeroes:
 		l.planWrite(w)
 	case bio.Flush:
-		if !l.s.joinFlush(flushWaiter{lane: l, tag: w.tag}) {
-			l.finish(w, nil)
-		}
+		l.planFlush(w)
 	default:
 		l.finish(w, fmt.Errorf("operation %d: %w", w.req.Op, bio.ErrRange))
 	}
@@ -201,7 +209,7 @@ func (l *lane) nextWindow(w *work) {
 		w.end = w.off + windowOf(w.off, rest, discardBytes)
 		return
 	}
-	w.bounced = l.s.mustBounce(r)
+	w.bounced = w.small || l.s.mustBounce(r)
 	limit := int64(windowBytes)
 	if w.bounced {
 		limit = bounceBytes
@@ -253,8 +261,13 @@ func (l *lane) Complete(tag uint64, res int32) {
 func (l *lane) Wake() {
 	l.mail.mu.Lock()
 	done, read, retry, full := l.mail.flushed, l.mail.read, l.mail.retry, l.mail.full
+	again := l.mail.again
 	l.mail.flushed, l.mail.read, l.mail.retry, l.mail.full = nil, nil, false, false
+	l.mail.again = nil
 	l.mail.mu.Unlock()
+	for _, tag := range again {
+		l.batch.push(&l.works[tag])
+	}
 	for _, f := range done {
 		l.finish(&l.works[f.tag], f.err)
 	}
@@ -320,6 +333,8 @@ func (l *lane) step(w *work) {
 		l.merge(w)
 	case phasePlace:
 		l.placedAll(w)
+	case phaseSync:
+		l.finish(w, w.err)
 	}
 }
 

@@ -21,6 +21,9 @@ type op struct {
 	bytes int64
 	works []*work
 	sums  []uint32 // what the blocks read must have, with payload checksums
+
+	pledge *pledge  // of an opIntent
+	upTo   position // of an opSync: what it covers
 }
 
 type opKind uint8
@@ -30,6 +33,8 @@ const (
 	opWrite
 	opBase // a read from the base image
 	opZero // a place that reads as zeroes
+	opIntent
+	opSync // of the data area
 )
 
 // newOp returns an operation for w, planned but not started.
@@ -57,18 +62,25 @@ func (l *lane) launch() {
 			l.eng.Readv(o.fd, o.vec, o.off, tag)
 		case opWrite:
 			l.eng.Writev(o.fd, o.vec, o.off, tag)
+		case opIntent:
+			l.seal(o)
+			l.eng.Writev(o.fd, o.vec, o.off, tag)
+		case opSync:
+			l.eng.Fdatasync(o.fd, tag)
 		case opBase:
 			l.s.base.start(l, o, tag)
 		case opZero:
 			l.over(o, zeroOut(o.vec, 0, o.bytes))
 		}
 	}
-	l.out = l.out[:0]
+	l.out, l.sync = l.out[:0], nil
 }
 
 // landed judges an engine's completion.
 func (l *lane) landed(o *op, res int32) {
 	switch {
+	case o.kind == opSync:
+		l.done(o, l.synced(o, res))
 	case res < 0:
 		l.over(o, l.opError(o, syscall.Errno(-res)))
 	case o.kind == opBase && int64(res) < o.bytes && o.off+int64(res) == l.s.base.size:
@@ -92,7 +104,7 @@ func (l *lane) opError(o *op, cause error) error {
 	}
 	what := "data: read"
 	switch o.kind {
-	case opWrite:
+	case opWrite, opIntent:
 		what = "data: write"
 	case opBase:
 		what = "base image: read"
@@ -100,7 +112,7 @@ func (l *lane) opError(o *op, cause error) error {
 	return fmt.Errorf("%s of %d bytes at byte %d: %w", what, o.bytes, o.off, cause)
 }
 
-// over ends an operation and moves on the works that waited only for it.
+// over ends an operation that moved data.
 func (l *lane) over(o *op, err error) {
 	if err == nil && len(o.sums) > 0 {
 		err = l.s.verify(o)
@@ -112,6 +124,15 @@ func (l *lane) over(o *op, err error) {
 	default:
 		l.s.background.report(faultDamage, err)
 	}
+	if o.kind == opIntent && err != nil {
+		l.unpledged(o.pledge)
+		err = nil // their data has operations of its own
+	}
+	l.done(o, err)
+}
+
+// done moves on the works that waited only for an operation.
+func (l *lane) done(o *op, err error) {
 	for _, w := range o.works {
 		if err != nil && w.err == nil {
 			w.err = err

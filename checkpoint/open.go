@@ -239,12 +239,18 @@ func (s *Store) recoverWith(redo func(recordHeader, []byte) error) error {
 		return corrupt(name, size, "length of the data area in blocks", total, c.slots)
 	}
 	s.extend(total)
-	return s.journal.replay(c.start, s.fs.BootID(), redo)
+	if err := s.journal.replay(c.start, s.fs.BootID(), redo); err != nil {
+		return err
+	}
+	return s.recallIntents(c)
 }
 
 // openOrder is the procedure between replay and service. Its rows are those of docs/ORDERING.md.
 var openOrder = []step[struct{}]{
+	{"choose a ring for intents", (*Store).chooseRing},
+	{"write recovered data again", (*Store).rewriteRecalled},
 	{"sync the data", func(s *Store, _ *struct{}) error { return s.dataSync() }},
+	{"enter what was recovered", (*Store).enterRecalled},
 	{"begin an incarnation of the journal", (*Store).beginJournal},
 	{"let slots be reused", (*Store).openSlots},
 }

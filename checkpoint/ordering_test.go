@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"flag"
+	"math/rand/v2"
 	"slices"
 	"testing"
 )
@@ -41,13 +42,42 @@ func narrow(p *plan) {
 	p.weights[doFlush], p.weights[doSnapshot], p.weights[doTend] = 40, 20, 20
 }
 
+// often makes every plan one in which quick flushes happen, and edits it.
+func often(edit func(*plan)) func(*plan) {
+	return func(p *plan) {
+		for k := uint64(0); !p.often || p.tuning.intentSlots == 0; k++ {
+			p.flushOften(rand.New(rand.NewPCG(p.seed, 5+k)))
+		}
+		if edit != nil {
+			edit(p)
+		}
+	}
+}
+
 func snapshotSwap(from, to string) func() {
 	return func() { snapshotOrder = move(snapshotOrder, from, to) }
 }
 
 var swaps = []swap{
-	{name: "write: report before the data is placed", plan: func(p *plan) { p.hasty = true }},
+	{name: "write: report before the data is placed", plan: func(p *plan) { p.hasty = hastyWrites }},
 	{name: "write: report before the record", plan: func(p *plan) { p.eager = true }},
+
+	{name: "intent: report before it is written", plan: often(func(p *plan) { p.hasty = hastyIntents })},
+	{name: "intent: write over it before a proof", plan: often(func(p *plan) { p.wraps = true })},
+	{name: "quick flush: answer before data", plan: often(func(p *plan) { p.hasty = hastySyncs })},
+	{name: "quick flush: free what was given up", plan: often(func(p *plan) { p.frees = true })},
+
+	{name: "recall: apply before verify", plan: often(nil), orders: func() {
+		recallOrder = move(recallOrder, "apply them", "verify their data")
+	}},
+	{name: "recall: nothing", plan: often(nil), orders: func() { recallOrder = recallOrder[:2] }},
+	{name: "recall: what a proof passed", plan: often(nil), orders: func() {
+		flushOrder = slices.Clone(flushOrder)
+		flushOrder[1].do = func(s *Store, r *flushRound) error {
+			r.passed = 0
+			return s.prove(r)
+		}
+	}},
 
 	{name: "flush: proof before data", orders: flushSwap("append the proof", "sync the data")},
 	{name: "flush: journal before proof", orders: flushSwap("sync the journal", "append the proof")},
@@ -77,6 +107,12 @@ var swaps = []swap{
 	{name: "open: journal before data", orders: func() {
 		openOrder = move(openOrder, "begin an incarnation of the journal", "sync the data")
 	}},
+	{name: "open: journal before what was recovered", plan: often(nil), orders: func() {
+		openOrder = move(openOrder, "begin an incarnation of the journal", "enter what was recovered")
+	}},
+	{name: "open: data before what was recovered", orders: func() {
+		openOrder = move(openOrder, "sync the data", "write recovered data again")
+	}, harmless: "only after a failed sync is what was read not on the disk, and TestFault cuts no power then"},
 	{name: "open: slots before journal", orders: func() {
 		openOrder = move(openOrder, "let slots be reused", "begin an incarnation of the journal")
 	}, harmless: "it says what becomes of slots given up from now on; nobody gives up any before Open returns"},
@@ -87,8 +123,10 @@ var swaps = []swap{
 func TestOrdering(t *testing.T) {
 	for _, w := range swaps {
 		t.Run(w.name, func(t *testing.T) {
-			flush, snap, trim, open := flushOrder, snapshotOrder, trimOrder, openOrder
-			defer func() { flushOrder, snapshotOrder, trimOrder, openOrder = flush, snap, trim, open }()
+			flush, snap, trim, open, recall := flushOrder, snapshotOrder, trimOrder, openOrder, recallOrder
+			defer func() {
+				flushOrder, snapshotOrder, trimOrder, openOrder, recallOrder = flush, snap, trim, open, recall
+			}()
 			if w.orders != nil {
 				w.orders()
 			}

@@ -15,6 +15,7 @@ const maxVectors = bio.MaxVectors
 // mutex is held.
 func (l *lane) placeAll() {
 	var o *op
+	l.placing = l.placing[:0]
 	waiting := l.place.takeAll()
 	for w := waiting.pop(); w != nil; w = waiting.pop() {
 		if !l.secure(l.need(w)) {
@@ -31,6 +32,10 @@ func (l *lane) placeAll() {
 		if w.alone {
 			o = nil
 		}
+		l.placing = append(l.placing, w)
+	}
+	if len(l.placing) > 0 {
+		l.pledge(l.placing)
 	}
 }
 
@@ -146,8 +151,10 @@ func (l *lane) placedAll(w *work) {
 	l.place.push(w)
 }
 
-// giveBack frees slots that were taken for a window and are not in use.
+// giveBack frees slots that were taken for a window and are not in use. (An intent may go on
+// naming them: whatever is written to them does not have its checksum.)
 func (l *lane) giveBack(w *work) {
+	l.unbind(w)
 	for _, p := range w.placed {
 		l.s.slots.release(extent{p.slot, p.n})
 	}

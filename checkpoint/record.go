@@ -290,8 +290,42 @@ func decodeSweep(p []byte) (r sweepRecord, err error) {
 	return r, nil
 }
 
-// putWord writes the payload of a record that is one number: the position of a proven, the point
-// of a retire or delete, the size of a resize.
+// encodedLen is the length of the payload of a proven record.
+func (p proof) encodedLen() int {
+	if p.passed == 0 {
+		return wordLen
+	}
+	return 2 * wordLen
+}
+
+func (p proof) encode(b []byte) {
+	putWord(b, uint64(p.pos))
+	if p.passed != 0 {
+		putWord(b[wordLen:], uint64(p.passed))
+	}
+}
+
+// decodeProof decodes the payload of the proven record at a position: it proves nothing behind
+// itself.
+func decodeProof(b []byte, at position) (p proof, err error) {
+	if len(b) == 2*wordLen {
+		v, err := decodeWord(b[wordLen:], 1<<64-1)
+		if err != nil || v == 0 {
+			return p, recordError("intent of a proven record", v, "at least 1, or left out")
+		}
+		p.passed = intentNumber(v)
+		b = b[:wordLen]
+	}
+	v, err := decodeWord(b, uint64(at))
+	if err == nil && v%8 != 0 {
+		err = recordError("proven position", v, "a multiple of 8")
+	}
+	p.pos = position(v)
+	return p, err
+}
+
+// putWord writes the payload of a record that is one number: the point of a retire or delete, the
+// size of a resize.
 func putWord(p []byte, v uint64) { binary.LittleEndian.PutUint64(p, v) }
 
 // decodeWord reads such a payload; the number is at most limit.

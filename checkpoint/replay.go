@@ -19,7 +19,7 @@ func (j *journal) replay(from journalStart, boot string, apply func(recordHeader
 	}
 	valid := r.at.pos
 	same := j.hdr.boot.same(parseBootID(boot))
-	end, err := j.findEnd(r.at, from.pos, claim, same)
+	end, err := j.findEnd(r.at, from.pos, claim.pos, same)
 	if err != nil {
 		return err
 	}
@@ -46,6 +46,7 @@ func (j *journal) replay(from journalStart, boot string, apply func(recordHeader
 	j.head, j.ended = from.pos, true
 	j.redo = same && !j.hdr.clean
 	j.drop = valid
+	j.lossy, j.passed = !same && !j.hdr.clean, max(j.hdr.passed, claim.passed)
 	return nil
 }
 
@@ -165,9 +166,9 @@ func (r *recordReader) offset(p position) int64 {
 	return areaOffset(nextRecord(p, r.hdr.area), r.hdr.area)
 }
 
-// scan goes to the end of the valid records and returns the last position claimed by a proven
-// record.
-func (r *recordReader) scan() (claim position, err error) {
+// scan goes to the end of the valid records and returns what the proven ones say together. Numbers
+// of intents are those of the newest incarnation.
+func (r *recordReader) scan() (claim proof, err error) {
 	for {
 		h, payload, ok, err := r.read()
 		if err != nil || !ok {
@@ -176,13 +177,14 @@ func (r *recordReader) scan() (claim position, err error) {
 		if h.kind != recordProven {
 			continue
 		}
-		v, err := decodeWord(payload, uint64(h.pos))
+		of, err := decodeProof(payload, h.pos)
 		if err != nil {
-			return 0, inRecord(err, r.offset(h.pos), h)
+			return proof{}, inRecord(err, r.offset(h.pos), h)
 		}
-		if claim = max(claim, position(v)); v%8 != 0 {
-			return 0, corrupt(journalName, r.offset(h.pos)+recordHead, "proven position", v, "a multiple of 8")
+		if h.incarnation != r.hdr.incarnation {
+			of.passed = 0
 		}
+		claim = claim.with(of)
 	}
 }
 

@@ -155,7 +155,7 @@ func TestJournalEveryOperationFails(t *testing.T) {
 				if err := l.tryAppend(); err != nil {
 					return err
 				}
-				if err := errors.Join(l.j.prove(l.j.tail()), l.j.sync()); err != nil {
+				if err := errors.Join(l.j.prove(proof{pos: l.j.tail()}), l.j.sync()); err != nil {
 					return err
 				}
 				flushed = l.seq
@@ -207,7 +207,7 @@ func TestOneHeaderOnItsWay(t *testing.T) {
 	l.d.Hook(func(int) {
 		if during {
 			during = false
-			l.must(l.j.prove(l.j.tail()))
+			l.must(l.j.prove(proof{pos: l.j.tail()}))
 		}
 	})
 	before := l.j.hdr.sequence

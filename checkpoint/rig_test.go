@@ -23,10 +23,13 @@ type plan struct {
 	depth     int
 	tuning    tuning
 	weights   [numDeeds]int
-	aged      int  // writes before the workload begins, so that the journal is about to wrap
-	hasty     bool // engines report completion before they write
+	aged      int // writes before the workload begins, so that the journal is about to wrap
+	hasty     haste
 	eager     bool // the driver acknowledges before Settle
 	narrow    bool // cuts come between the rows of procedures only
+	often     bool // small writes, and flushes between them: quick ones
+	frees     bool // a quick flush gives slots back
+	wraps     bool // intents are written over before a proof takes their place
 }
 
 func newPlan(seed uint64) plan {
@@ -53,7 +56,26 @@ func newPlan(seed uint64) plan {
 	if rng.IntN(4) == 0 {
 		p.aged = 900 + rng.IntN(400)
 	}
+	p.flushOften(rand.New(rand.NewPCG(seed, 4)))
 	return p
+}
+
+// flushOften makes most plans such that quick flushes happen: nothing but writes between them, and
+// hardly any rounds.
+func (p *plan) flushOften(rng *rand.Rand) {
+	p.tuning.intentSlots = []uint64{0, 1 + rng.Uint64N(6), 8, 8, 16, 32}[rng.IntN(6)]
+	p.often = rng.IntN(4) > 0
+	if !p.often {
+		return
+	}
+	for i := range p.weights {
+		p.weights[i] = min(p.weights[i], rng.IntN(2))
+	}
+	p.weights[doLane], p.weights[doFlush], p.weights[doTend] = 500, 30, 10
+	p.lanes, p.depth = 1+rng.IntN(2), 1+rng.IntN(4)
+	if rng.IntN(2) == 0 { // nothing but the ring asks for rounds
+		p.tuning.minSlack, p.tuning.unprovenBlocks = 400, 1000
+	}
 }
 
 // rig drives a store on a disk that lies, from one goroutine, and keeps the ledger. What goes
@@ -166,8 +188,8 @@ func (r *rig) addLanes() {
 	r.ws = nil
 	for range r.lanes {
 		eng := stepper(r.disk.NewEngine())
-		if r.hasty {
-			eng = &hastyEngine{stepper: eng}
+		if r.hasty != 0 {
+			eng = &hastyEngine{stepper: eng, r: r, s: r.s}
 		}
 		lane, err := r.s.NewLane(r.depth, eng)
 		r.must(err)
@@ -260,6 +282,7 @@ func (r *rig) settle() {
 
 // abandon lets go of a store as the death of its process does.
 func abandon(s *Store) {
+	countQuick(s)
 	rigs.Delete(s)
 	s.background.end()
 	for _, l := range s.lanes {

@@ -80,6 +80,7 @@ func (s *Store) cut(sn *snapshot) {
 	sn.catalog = s.state.catalog()
 	sn.catalog.gen = s.super.catalog.gen + 1
 	sn.catalog.start = s.journal.start()
+	sn.catalog.passed = s.passIntents()
 	sn.seal = s.limbo.seal()
 	for _, a := range s.arrays() {
 		a.freeze()

@@ -9,6 +9,8 @@ import (
 // stats counts what a store does. Anyone may read them at any time.
 type stats struct {
 	flushes   atomic.Uint64 // rounds that reached the disk
+	quick     atomic.Uint64 // flushes that needed no round
+	recalled  atomic.Uint64 // blocks that recovery found by intents
 	snapshots atomic.Uint64
 	bounced   atomic.Uint64 // windows whose data was copied
 	remerged  atomic.Uint64 // merges done again because another write came between

@@ -35,6 +35,7 @@ type tuning struct {
 	growSlots      uint64 // the least by which the data area grows
 	minSlack       uint64 // slots: the slack of a small volume
 	unprovenBlocks uint64 // placements after which a flush round runs by itself
+	intentSlots    uint64 // for intents; 0: none
 }
 
 var defaultTuning = tuning{
@@ -42,6 +43,7 @@ var defaultTuning = tuning{
 	growSlots:      64 << 20 / blockSize,
 	minSlack:       64 << 20 / blockSize,
 	unprovenBlocks: 256 << 20 / blockSize,
+	intentSlots:    256,
 }
 
 // Store is an open volume. All methods may be called from any goroutine; the data path goes
@@ -73,10 +75,14 @@ type Store struct {
 	limbo   limbo
 	trims   trims
 	flush   flushState
+	intents intents
+	syncs   syncs
 	want    wants
 	written uint64 // placements since the last round that watch asked for
 	lanes   []*lane
 	views   []*View
+
+	recalled recalled // between replay and service only
 
 	diskSize   atomic.Int64
 	failure    atomic.Pointer[error] // why the store is poisoned

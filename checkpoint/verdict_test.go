@@ -186,7 +186,7 @@ func audit(s *Store) error {
 			busy++
 		}
 	}
-	held := s.limbo.blocks + s.trims.n
+	held := s.limbo.blocks + s.trims.n + s.intents.ring.n
 	for _, l := range s.lanes {
 		held += l.free
 	}

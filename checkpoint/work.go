@@ -25,6 +25,7 @@ type work struct {
 	vec         []unix.Iovec  // the window's data, in pieces
 	own         []unix.Iovec  // storage for vec where it is not the request's own
 	bounced     bool          // the device does not see vec but the lane's buffer
+	small       bool          // part of a batch that may have an intent
 	buf         [1]unix.Iovec // that buffer, from the start of the window's first block
 
 	reading bool
@@ -33,6 +34,7 @@ type work struct {
 	head, tail edge
 	placed     []placement
 	sums       []uint32 // of placed, in order; only with payload checksums
+	pledge     *pledge  // the intent that names placed, or nil
 }
 
 // phase says what a work waits for.
@@ -43,6 +45,7 @@ const (
 	phaseMerge                   // old content of blocks that are written in part
 	phasePlace                   // data on its way to fresh slots
 	phaseCommit                  // its turn to enter journal and map
+	phaseSync                    // a quick flush
 )
 
 // placement says where blocks of a window go.

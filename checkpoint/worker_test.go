@@ -16,14 +16,30 @@ type stepper interface {
 	Step() (tag uint64, res int32, ok bool)
 }
 
-// hastyEngine reports writes as complete before they are done: a swap of the first two rows of
-// the write path.
+// haste says which operations an engine reports as complete before they are: a swap of rows.
+type haste int
+
+const (
+	hastyWrites haste = iota + 1
+	hastyIntents
+	hastySyncs
+)
+
+// hastyEngine is such an engine.
 type hastyEngine struct {
 	stepper
+	r     *rig
+	s     *Store
 	early []completion
 }
 
 func (e *hastyEngine) Writev(fd int, iov []unix.Iovec, off int64, tag uint64) {
+	ring := e.s.intents.ring
+	intent := ring.n > 0 && off >= int64(ring.first)*blockSize && off < int64(ring.first+slot(ring.n))*blockSize
+	if e.r.hasty == hastySyncs || intent != (e.r.hasty == hastyIntents) {
+		e.stepper.Writev(fd, iov, off, tag)
+		return
+	}
 	// The lane uses its buffers again once it is told; the guest's memory is kept by the test.
 	own := make([]unix.Iovec, len(iov))
 	n := int32(0)
@@ -33,6 +49,14 @@ func (e *hastyEngine) Writev(fd int, iov []unix.Iovec, off int64, tag uint64) {
 	}
 	e.early = append(e.early, completion{tag, n})
 	e.stepper.Writev(fd, own, off, 0)
+}
+
+func (e *hastyEngine) Fdatasync(fd int, tag uint64) {
+	if e.r.hasty == hastySyncs {
+		e.early = append(e.early, completion{tag, 0})
+		tag = 0
+	}
+	e.stepper.Fdatasync(fd, tag)
 }
 
 func (e *hastyEngine) Step() (uint64, int32, bool) {
@@ -83,6 +107,7 @@ func (w *worker) step() {
 		for n := 1 + w.r.rng.IntN(3); n > 0 && len(w.free) > 0; n-- {
 			w.submit()
 		}
+		w.urge()
 		w.lane.Dispatch()
 	case k < 7:
 		w.complete()
@@ -91,6 +116,16 @@ func (w *worker) step() {
 			w.lane.Wake()
 		}
 		w.settle()
+	}
+}
+
+// urge makes the store write intents though they were of no use lately.
+func (w *worker) urge() {
+	if in := &w.r.s.intents; w.r.often && !in.off {
+		w.r.s.mu.Lock()
+		in.wait, in.waited, in.since = 0, 0, 0
+		w.r.s.mu.Unlock()
+		in.wanted.Store(true)
 	}
 }
 
@@ -123,6 +158,7 @@ func (w *worker) settle() {
 		w.acknowledge()
 	}
 	w.done = w.lane.Settle(w.done[:0])
+	w.mistake()
 	for _, q := range w.done {
 		e := w.busy[q]
 		delete(w.busy, q)
@@ -133,6 +169,23 @@ func (w *worker) settle() {
 		delete(w.told, q)
 	}
 	w.r.peek()
+}
+
+// mistake does what a quick flush must not do, if the plan says so.
+func (w *worker) mistake() {
+	s := w.r.s
+	if !w.r.frees && !w.r.wraps {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w.r.frees && s.journal.tail() == s.syncs.covered {
+		s.limbo.durable(s.limbo.seal())
+		s.limbo.collect(s.release)
+	}
+	if w.r.wraps {
+		s.intents.passed = s.intents.next - 1
+	}
 }
 
 // acknowledge reports requests whose data is in place before Settle has put them into the journal.
@@ -235,6 +288,9 @@ func (w *worker) submit() {
 }
 
 func (w *worker) pick() bio.Op {
+	if w.r.often && w.r.rng.IntN(16) > 0 {
+		return []bio.Op{bio.Write, bio.Write, bio.Flush}[w.r.rng.IntN(3)]
+	}
 	switch k := w.r.rng.IntN(20); {
 	case k < 11:
 		return bio.Write
@@ -253,7 +309,11 @@ func (w *worker) place() (first, n int) {
 	const per = blockSize / sectorSize
 	total := int(w.r.s.Size() / sectorSize)
 	first = w.r.rng.IntN(total)
-	switch w.r.rng.IntN(8) {
+	way := w.r.rng.IntN(8)
+	if w.r.often && way == 0 {
+		way = 1 // a write of any length is one without an intent
+	}
+	switch way {
 	case 0:
 		n = 1 + w.r.rng.IntN(total)
 	case 1, 2, 3:
