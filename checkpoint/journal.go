@@ -444,7 +444,8 @@ func (j *journal) writeHeader() error {
 		return j.err
 	}
 	j.hdr.sequence++
-	j.hdr.proven, j.hdr.passed = max(j.hdr.proven, j.proven.pos), max(j.hdr.passed, j.proven.passed)
+	j.hdr.proven = max(j.hdr.proven, j.proven.pos)
+	j.hdr.passed = max(j.hdr.passed, j.proven.passed)
 	j.hdr.superblock = max(j.hdr.superblock, j.seen)
 	j.hdr.encode(j.sector[:])
 	if _, err := j.f.WriteAt(j.sector[:], journalHeaderOffset(j.hdr.sequence)); err != nil {
