@@ -72,7 +72,7 @@ func (s *Store) chooseRing(*struct{}) error {
 func (s *Store) reserveStretch(n uint64) extent {
 	var err error
 	x := s.slots.takeWarm(n)
-	for tries := 0; x.n < n && tries < 8 && s.grow(&err); tries++ {
+	for tries := 0; x.n < n && tries < 8 && s.grow(n-x.n, &err); tries++ {
 		s.slots.release(x)
 		x = s.slots.takeWarm(n)
 	}

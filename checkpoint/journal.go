@@ -383,7 +383,8 @@ func (j *journal) sawSuperblock(sequence uint64) {
 // before may still be on its way to the disk: both at once could be lost. What the header says
 // then lags behind, which is safe. Called with mu held.
 func (j *journal) refreshHeader() error {
-	if j.err != nil || j.durable != j.hdr.sequence || j.proven.pos <= j.hdr.proven && j.seen <= j.hdr.superblock {
+	news := j.proven.pos > j.hdr.proven || j.seen > j.hdr.superblock
+	if j.err != nil || j.durable != j.hdr.sequence || !news {
 		return j.err
 	}
 	return j.writeHeader()
