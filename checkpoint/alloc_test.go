@@ -23,7 +23,8 @@ type allocRig struct {
 func newAllocRig(t *testing.T, kind aio.Kind, depth int) *allocRig {
 	t.Helper()
 	// So much room that background work, whose allocations would be counted too, stays away.
-	roomy := &tuning{regionSlots: 256, growSlots: 1 << 18, minSlack: 1 << 18, unprovenBlocks: 1 << 40}
+	roomy := &tuning{regionSlots: 256, growSlots: 1 << 18, minSlack: 1 << 18, unprovenBlocks: 1 << 40,
+		intentSlots: 256}
 	s := open(t, newVolume(t, CreateOptions{Size: 64 << 20}), Options{tuning: roomy})
 	return newAllocRigOn(t, s, kind, depth)
 }
@@ -117,6 +118,39 @@ func TestNoAllocation(t *testing.T) {
 			if n > 0 {
 				t.Errorf("%s, %s: %v allocations for a batch of 32", kind, c.name, n)
 			}
+		}
+	}
+}
+
+// TestNoAllocationForQuickFlushes holds small writes with flushes between them to the same.
+func TestNoAllocationForQuickFlushes(t *testing.T) {
+	runtime.LockOSThread()
+	for _, kind := range []aio.Kind{aio.Uring, aio.Inline} {
+		r := newAllocRig(t, kind, 2)
+		for i := range r.requests {
+			r.requests[i].Len = 4096
+			r.requests[i].Iov = r.requests[i].Iov[:1]
+		}
+		memory := [2][]unix.Iovec{r.requests[0].Iov, r.requests[1].Iov}
+		round := int64(0)
+		cycle := func() {
+			round++
+			for i := range r.requests {
+				r.requests[i].Len, r.requests[i].Iov = 4096, memory[i]
+			}
+			r.batch(t, bio.Write, func(i int) int64 { return (round*2 + int64(i)) % 4000 * 4096 })
+			for i := range r.requests {
+				r.requests[i].Len, r.requests[i].Iov = 0, nil
+			}
+			r.batch(t, bio.Flush, func(int) int64 { return 0 })
+		}
+		for range 40 {
+			cycle()
+		}
+		quick := r.s.stats.quick.Load()
+		n := testing.AllocsPerRun(50, cycle)
+		if got := r.s.stats.quick.Load() - quick; n > 0 || got < 50 {
+			t.Errorf("%s: %v allocations for two writes and two flushes, %d of 51 quick", kind, n, got)
 		}
 	}
 }

@@ -53,7 +53,7 @@ const (
 // nobody uses while the process lives. Where there is none to spare there are no intents.
 func (s *Store) chooseRing(*struct{}) error {
 	in := &s.intents
-	in.id, in.next = s.super.id, 1
+	in.id, in.next, in.asked = s.super.id, 1, 1
 	want := min(s.tuning.intentSlots, maxRing, s.journal.room()/(4*intentCost))
 	in.ring = intentRing{extent: s.reserveStretch(want)}
 	if in.off = in.ring.n == 0; in.off {

@@ -48,6 +48,7 @@ type Status struct {
 	Memory      int64 `json:"memory"`     // of map, counts and checksums in memory
 
 	Flushes      uint64 `json:"flushes"`
+	QuickFlushes uint64 `json:"quick_flushes"` // not among them
 	Snapshots    uint64 `json:"snapshots"`
 	Bounced      uint64 `json:"bounced"`
 	Remerged     uint64 `json:"remerged"`
@@ -72,8 +73,9 @@ func (s *Store) Status() Status {
 		DataArea: int64(u.total) * blockSize, Slack: int64(s.slack()) * blockSize,
 		JournalUsed: int64(s.journal.used()), JournalSize: int64(s.journal.room()),
 		MapSize: int64(s.pages.length()) * pageSize, MapMemory: s.blocks.memory(), Memory: s.mem.used(),
-		Flushes: s.stats.flushes.Load(), Snapshots: s.stats.snapshots.Load(),
-		Bounced: s.stats.bounced.Load(), Remerged: s.stats.remerged.Load(),
+		Flushes: s.stats.flushes.Load(), QuickFlushes: s.stats.quick.Load(),
+		Snapshots: s.stats.snapshots.Load(),
+		Bounced:   s.stats.bounced.Load(), Remerged: s.stats.remerged.Load(),
 		BytesPunched: s.stats.punched.Load(), BadSums: s.stats.badSums.Load(),
 		Background: s.activity(),
 	}

@@ -41,7 +41,7 @@ func (v *volume) Status(context.Context) (control.Status, error) {
 		},
 		Journal: control.Journal{Used: st.JournalUsed, Size: st.JournalSize},
 		Work: control.Work{
-			Flushes: st.Flushes, Snapshots: st.Snapshots, Bounced: st.Bounced,
+			Flushes: st.Flushes, Quick: st.QuickFlushes, Snapshots: st.Snapshots, Bounced: st.Bounced,
 			Remerged: st.Remerged, Punched: st.BytesPunched, BadSums: st.BadSums,
 		},
 	}, nil

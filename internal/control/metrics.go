@@ -126,6 +126,7 @@ func collectStatus(out chan<- prometheus.Metric, st Status) {
 		value      uint64
 	}{
 		{"store_flushes_total", "Rounds of device flushes.", st.Work.Flushes},
+		{"store_quick_flushes_total", "Flushes that took one sync and no round.", st.Work.Quick},
 		{"store_snapshots_total", "Map snapshots written.", st.Work.Snapshots},
 		{"store_bounced_total", "Requests whose data was copied.", st.Work.Bounced},
 		{"store_remerged_total", "Partial writes that were merged once more.", st.Work.Remerged},

@@ -157,6 +157,7 @@ type Space struct {
 // Work is what a store has done since it was opened.
 type Work struct {
 	Flushes   uint64 `json:"flushes"`
+	Quick     uint64 `json:"quick_flushes"`
 	Snapshots uint64 `json:"snapshots"`
 	Bounced   uint64 `json:"bounced"`  // requests whose data was copied
 	Remerged  uint64 `json:"remerged"` // partial writes done again
