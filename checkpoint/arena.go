@@ -12,8 +12,13 @@ type page [pageSize]byte
 
 // words and pairs are a page seen as the numbers that it holds in memory. On disk every number is
 // little-endian; the formats of leaves (leaf.go) translate.
-func (p *page) words() *[pageSize / 8]uint64 { return (*[pageSize / 8]uint64)(unsafe.Pointer(p)) }
-func (p *page) pairs() *[pageSize / 4]uint32 { return (*[pageSize / 4]uint32)(unsafe.Pointer(p)) }
+//
+// All of these are slices and not pointers to arrays: an index into the latter first loads the
+// page's first byte, to see that the pointer is not nil, and in a large map each such load has to
+// wait for memory.
+func (p *page) words() []uint64 { return unsafe.Slice((*uint64)(unsafe.Pointer(p)), pageSize/8) }
+func (p *page) pairs() []uint32 { return unsafe.Slice((*uint32)(unsafe.Pointer(p)), pageSize/4) }
+func (p *page) bytes() []byte   { return unsafe.Slice((*byte)(unsafe.Pointer(p)), pageSize) }
 
 // arena hands out memory outside the Go heap, which the garbage collector neither scans nor
 // counts, and recycles what is given back. It returns nothing to the system: the high water mark

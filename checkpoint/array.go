@@ -193,6 +193,18 @@ func (a *array) resident(i uint64) bool {
 	return r.dir.pages[i%fanout] != nil || !r.dir.elems[i%fanout].stored()
 }
 
+// page returns a leaf's page if it is in memory; else nil.
+func (a *array) page(i uint64) *page {
+	if i >= a.leaves {
+		return nil
+	}
+	d := a.roots.rows[i/fanout].dir
+	if d == nil {
+		return nil
+	}
+	return d.pages[i%fanout]
+}
+
 // edit returns a leaf as a page that may be changed.
 func (a *array) edit(i uint64) *page {
 	d := a.roots.rows[i/fanout].dir

@@ -55,6 +55,14 @@ func (e entry) runsOn(next entry, n uint64) bool {
 	return next.slot() == e.slot()
 }
 
+// peek fetches what the map says of a block.
+func (m *blockMap) peek(b block) uint64 {
+	if p := m.page(uint64(b) / leafBlocks); p != nil {
+		return p.words()[b%leafBlocks]
+	}
+	return 0
+}
+
 // loaded reports whether a block is inside the map and its leaf in memory.
 func (m *blockMap) loaded(b block) bool {
 	i := uint64(b) / leafBlocks

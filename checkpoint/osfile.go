@@ -136,7 +136,10 @@ func (o *osFile) ReadAt(p []byte, off int64) (int, error) { return o.f.ReadAt(p,
 
 // ReadAhead reads into the page cache, and waits no longer than it takes to ask for it.
 func (o *osFile) ReadAhead(off, n int64) {
-	_ = retry(func() error { return unix.Fadvise(o.fd, off, n, unix.FADV_WILLNEED) })
+	const most = 128 << 10 // the kernel passes over what is longer than its own reading ahead
+	for ; n > 0; off, n = off+most, n-most {
+		_ = retry(func() error { return unix.Fadvise(o.fd, off, min(n, most), unix.FADV_WILLNEED) })
+	}
 }
 
 func (o *osFile) WriteAt(p []byte, off int64) (int, error) {

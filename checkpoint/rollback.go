@@ -70,19 +70,16 @@ func (s *Store) Undo(ctx context.Context) (RollbackResult, error) {
 
 // rollbackTo does it. The admin lock is held, so that the records it reads stay where they are.
 func (s *Store) rollbackTo(id epoch) (RollbackResult, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.changeable(); err != nil {
-		return RollbackResult{}, err
-	}
-	p, err := s.point(id)
+	records, seen, err := s.findRollback(id)
 	if err != nil {
 		return RollbackResult{}, err
 	}
-	if s.epoch >= maxEpoch-1 || len(s.points) >= maxPoints {
-		return RollbackResult{}, fmt.Errorf("another branch: %w", ErrTooMany)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, err := s.mayRollBack(id)
+	if err == nil && s.seq != seen { // somebody wrote meanwhile
+		records, err = holding(id, s.behind(p), s.pages)
 	}
-	records, err := holding(id, s.behind(p), s.pages)
 	if err != nil {
 		return RollbackResult{}, err
 	}
@@ -101,6 +98,50 @@ func (s *Store) rollbackTo(id epoch) (RollbackResult, error) {
 		res.Blocks += uint64(d.n)
 	}
 	return res, nil
+}
+
+// mayRollBack returns the point with a number, if one can return to it. The store's mutex is held.
+func (s *Store) mayRollBack(id epoch) (*point, error) {
+	if err := s.changeable(); err != nil {
+		return nil, err
+	}
+	p, err := s.point(id)
+	if err == nil && (s.epoch >= maxEpoch-1 || len(s.points) >= maxPoints) {
+		err = fmt.Errorf("another branch: %w", ErrTooMany)
+	}
+	return p, err
+}
+
+// findRollback finds what a rollback changes, as of the last record, and has the pages of the map
+// read that it needs. The store's mutex is not held meanwhile.
+func (s *Store) findRollback(id epoch) ([]death, sequence, error) {
+	s.mu.Lock()
+	var runs []stored
+	p, err := s.mayRollBack(id)
+	if err == nil {
+		runs = s.behind(p)
+	}
+	seen := s.seq
+	s.mu.Unlock()
+	if err != nil {
+		return nil, 0, err
+	}
+	records, err := holding(id, runs, s.pages)
+	if err != nil {
+		return nil, 0, err
+	}
+	var leaves, counts []uint64
+	for _, d := range records {
+		for i := uint64(d.block) / leafBlocks; i <= (uint64(d.block)+uint64(d.n)-1)/leafBlocks; i++ {
+			leaves = append(leaves, i)
+		}
+		if d.slot < slotNone {
+			counts = append(counts, uint64(d.slot)/groupSlots)
+		}
+	}
+	s.blocks.readAhead(leaves, &s.mu)
+	s.slots.readAhead(counts, &s.mu)
+	return records, seen, nil
 }
 
 // takeover makes this process the only one that may go on from here: the generation is raised,

@@ -185,7 +185,7 @@ func (s *slots) zeroes(at slot, mask uint64) uint64 {
 		}
 		return 0
 	}
-	return zeroBytes(p[at%groupSlots&^63:], mask)
+	return zeroBytes(p.bytes()[at%groupSlots&^63:], mask)
 }
 
 // zeroBytes returns which of the bytes in mask are zero, out of 64.
@@ -265,7 +265,7 @@ func (s *slots) unfree(at slot, free uint64) {
 func (s *slots) retain(x extent) {
 	for x.n > 0 {
 		mask, k := maskOf(x)
-		p := s.edit(uint64(x.first) / groupSlots)
+		p := s.edit(uint64(x.first) / groupSlots).bytes()
 		at := uint64(x.first) % groupSlots
 		zero := zeroBytes(p[at&^63:], mask)
 		counts := p[at : at+k]
@@ -319,7 +319,7 @@ func (s *slots) drop(x extent, dead func(extent)) {
 // dropIn takes one from the counts of the slots in mask, around a slot, and returns which reached
 // zero. A count that is zero already stays.
 func (s *slots) dropIn(at slot, mask uint64) uint64 {
-	p := s.edit(uint64(at) / groupSlots)
+	p := s.edit(uint64(at) / groupSlots).bytes()
 	counts := p[at%groupSlots&^63:][:64]
 	var died uint64
 	for i := bits.TrailingZeros64(mask); i < 64 && mask>>i != 0; i++ {
@@ -358,12 +358,20 @@ func (s *slots) below(x extent, limit uint8) bool {
 		at := uint64(x.first) % groupSlots
 		k := min(x.n, groupSlots-at)
 		p, e := s.leaf(uint64(x.first) / groupSlots)
-		if p == nil && e.a >= uint64(limit) || p != nil && slices.Max(p[at:at+k]) >= limit {
+		if p == nil && e.a >= uint64(limit) || p != nil && slices.Max(p.bytes()[at:at+k]) >= limit {
 			return false
 		}
 		x = extent{x.first + slot(k), x.n - k}
 	}
 	return true
+}
+
+// peek fetches a slot's count.
+func (s *slots) peek(at slot) uint64 {
+	if p := s.page(uint64(at) / groupSlots); p != nil {
+		return uint64(p.bytes()[at%groupSlots])
+	}
+	return 0
 }
 
 // count returns a slot's count, loading it.

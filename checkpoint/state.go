@@ -37,6 +37,7 @@ type state struct {
 	died  func(death)                    // told of deaths while old states are read; or nil
 
 	discarding bool // what is freed now, the guest discarded
+	touched    uint64
 
 	places []placement // storage for decoding write records
 	crcs   []uint32
@@ -367,7 +368,8 @@ func holding(at epoch, runs []stored, f *pageFile) ([]death, error) {
 // ensureRollback makes resident all that rollback will touch.
 func (s *state) ensureRollback(p *point, records []death) error {
 	s.growTo(p.size)
-	for _, d := range records {
+	for i, d := range records {
+		s.touch(records, i)
 		if err := s.ensureOverwrite(d.block, uint64(d.n)); err != nil {
 			return err
 		}
@@ -385,6 +387,20 @@ func (s *state) ensureRollback(p *point, records []death) error {
 	return nil
 }
 
+// touch has the processor fetch what the records from i on name of map and counts, many at a time.
+// (One by one, each record of a large map waits for memory three or four times.)
+func (s *state) touch(records []death, i int) {
+	const ahead = 512
+	if i%ahead != 0 {
+		return
+	}
+	var sum uint64
+	for _, d := range records[i:min(i+ahead, len(records))] {
+		sum += s.blocks.peek(d.block) + s.slots.peek(d.slot)
+	}
+	s.touched += sum // or the compiler would leave it out
+}
+
 // rollback begins a new line whose state is that of point p. The state it leaves gets a point of
 // its own, left, so that it can be returned to. records are those that hold p.
 func (s *state) rollback(p *point, records []death, left *point) {
@@ -393,7 +409,8 @@ func (s *state) rollback(p *point, records []death, left *point) {
 	s.line = s.nextLine()
 	s.branches = append(s.branches, branch{id: s.line, from: p.line, at: p.id})
 	s.size = p.size
-	for _, d := range records {
+	for i, d := range records {
+		s.touch(records, i)
 		if d.slot < slotNone {
 			s.slots.retain(extent{d.slot, uint64(d.n)})
 		}
