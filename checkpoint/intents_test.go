@@ -271,7 +271,8 @@ func TestQuickFlushesShare(t *testing.T) {
 	r.write(pattern(alignedBytes(blockSize), 1), 0)
 	a, b := &r.lanes[0], &r.lanes[1]
 	first := a.begin(bio.Flush, nil, 0, 0)
-	late := []*bio.Request{a.begin(bio.Flush, nil, 0, 1), b.begin(bio.Flush, nil, 0, 0), b.begin(bio.Flush, nil, 0, 1)}
+	late := []*bio.Request{
+		a.begin(bio.Flush, nil, 0, 1), b.begin(bio.Flush, nil, 0, 0), b.begin(bio.Flush, nil, 0, 1)}
 	if n := a.eng.Pending() + b.eng.Pending(); n != 1 {
 		t.Fatalf("%d syncs are under way", n)
 	}
