@@ -6,8 +6,9 @@ package checkpoint
 // with everything resident.)
 //
 // A snapshot is frozen in an instant: what was changed since the last one is set aside, and from
-// then on whoever changes a directory or a leaf that belongs to it copies it first. So its image
-// is exactly that of the freeze, and nobody waits for it. snapshot.go writes it.
+// then on whoever changes a directory or a leaf that belongs to it copies it first, unless it was
+// written already. So its image is exactly that of the freeze, and nobody waits for it. snapshot.go
+// writes it.
 //
 // The store's mutex guards every field. Only write runs without it: it reads directories and
 // leaves set aside, which nobody changes, and takes the mutex to note where leaves went.
@@ -247,7 +248,7 @@ func (a *array) claim(index uint64) *directory {
 		old := d
 		d = a.newDirectory()
 		*d = *old
-		d.held, d.changed = old.changed, bitset{}
+		d.held, d.changed, d.written, d.frozen = old.changed, bitset{}, bitset{}, old
 	}
 	d.stamp = a.stamp
 	r.dir = d
@@ -274,7 +275,7 @@ func (a *array) open(d *directory, j uint64) *page {
 }
 
 // leave marks a leaf as changed, gives up the page that it has on disk, and reports whether the
-// one it has in memory is its own: not shared with the snapshot under way.
+// one it has in memory is its own: not shared with the snapshot under way, or no longer.
 func (a *array) leave(d *directory, j uint64) bool {
 	if d.changed.has(j) {
 		return true
@@ -282,7 +283,11 @@ func (a *array) leave(d *directory, j uint64) bool {
 	d.changed.set(j)
 	if d.held.has(j) {
 		d.held.clear(j)
-		return false
+		if !d.frozen.written.has(j) {
+			return false
+		}
+		d.frozen.pages[j] = nil
+		return true
 	}
 	if e := d.elems[j]; e.stored() {
 		if d.pages[j] == nil {

@@ -59,11 +59,7 @@ func (a *array) writeDirectory(c *change, b *pageBatch, mu sync.Locker) error {
 		}
 		wrote[j] = e
 	}
-	mu.Lock()
-	for j := d.changed.next(0); j < fanout; j = d.changed.next(j + 1) {
-		d.elems[j] = wrote[j]
-	}
-	mu.Unlock()
+	a.wroteLeaves(c, &wrote, mu)
 	c.at, c.stored = ref{}, 0
 	used := false
 	for j := range d.elems {
@@ -82,6 +78,22 @@ func (a *array) writeDirectory(c *change, b *pageBatch, mu sync.Locker) error {
 	d.encode(p)
 	c.at = b.seal(a.dirKind)
 	return nil
+}
+
+// wroteLeaves notes where leaves went. From here on they need not be copied before a change, and of
+// copies that were made only the newer one is needed.
+func (a *array) wroteLeaves(c *change, wrote *[fanout]element, mu sync.Locker) {
+	mu.Lock()
+	defer mu.Unlock()
+	d, now := c.dir, a.roots.rows[c.index].dir
+	d.written = d.changed
+	for j := d.changed.next(0); j < fanout; j = d.changed.next(j + 1) {
+		d.elems[j] = wrote[j]
+		if p := d.pages[j]; p != nil && now != d && !now.held.has(j) {
+			a.dropPage(p)
+			d.pages[j] = nil
+		}
+	}
 }
 
 // writeLeaf returns the element that stands for a leaf of the snapshot, after writing its page if
@@ -152,7 +164,7 @@ func (a *array) settle(d *directory) {
 			d.pages[j] = nil
 		}
 	}
-	d.changed = bitset{}
+	d.changed, d.written = bitset{}, bitset{}
 }
 
 // merge tells a directory that was copied while it was written where its leaves went; those that
@@ -174,7 +186,7 @@ func (a *array) merge(d, from *directory) {
 			d.pages[j] = nil
 		}
 	}
-	d.held = bitset{}
+	d.held, d.frozen = bitset{}, nil
 }
 
 // abort ends the snapshot: it failed, and its changes wait for the next one. The page file's
@@ -183,7 +195,7 @@ func (a *array) abort() {
 	for _, c := range a.frozen {
 		r := &a.roots.rows[c.index]
 		if r.dir == c.dir {
-			c.dir.stamp = a.stamp
+			c.dir.stamp, c.dir.written = a.stamp, bitset{}
 			a.changed = append(a.changed, change{index: c.index, dir: c.dir})
 			continue
 		}
@@ -201,5 +213,5 @@ func (a *array) reclaim(d, from *directory) {
 		}
 		d.changed.set(j)
 	}
-	d.held = bitset{}
+	d.held, d.frozen = bitset{}, nil
 }

@@ -65,10 +65,12 @@ func (s *bitset) next(j uint64) uint64 {
 type directory struct {
 	elems   [fanout]element
 	pages   [fanout]*page
-	changed bitset // differ from the last snapshot that was begun
-	held    bitset // belong to the snapshot being written: copy before a change
-	stamp   uint64 // array.stamp when it was last changed
-	stored  uint64 // leaves that lie in pages, in the last durable snapshot
+	changed bitset     // differ from the last snapshot that was begun
+	held    bitset     // belong to the snapshot being written: copy before a change
+	written bitset     // of a snapshot's directory: leaves that it has on disk and needs no more
+	stamp   uint64     // array.stamp when it was last changed
+	stored  uint64     // leaves that lie in pages, in the last durable snapshot
+	frozen  *directory // where leaves are held: the snapshot's directory
 }
 
 // encode writes the directory's page.
