@@ -31,6 +31,19 @@ func newAllocRig(t *testing.T, kind aio.Kind, depth int) *allocRig {
 
 func newAllocRigOn(t *testing.T, s *Store, kind aio.Kind, depth int) *allocRig {
 	t.Helper()
+	r := newBareAllocRig(t, s, kind, depth)
+	t.Cleanup(func() {
+		r.close(t)
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// newBareAllocRig is for who closes the rig and the store himself.
+func newBareAllocRig(t *testing.T, s *Store, kind aio.Kind, depth int) *allocRig {
+	t.Helper()
 	eng, err := aio.New(kind, depth)
 	if err != nil {
 		t.Fatal(err)
@@ -48,18 +61,19 @@ func newAllocRigOn(t *testing.T, s *Store, kind aio.Kind, depth int) *allocRig {
 		r.requests[i] = bio.Request{Tag: uint32(i), Len: 8192,
 			Iov: []unix.Iovec{vectorOf(p[:4096]), vectorOf(p[4096:])}}
 	}
-	t.Cleanup(func() {
-		r.eng.Unwatch(wakeTag)
-		if _, err := r.eng.Wait(r.events, true); err != nil {
+	return r
+}
+
+func (r *allocRig) close(t *testing.T) {
+	r.eng.Unwatch(wakeTag)
+	if _, err := r.eng.Wait(r.events, true); err != nil {
+		t.Error(err)
+	}
+	for _, end := range []func() error{r.lane.Close, r.eng.Close} {
+		if err := end(); err != nil {
 			t.Error(err)
 		}
-		for _, end := range []func() error{lane.Close, eng.Close, s.Close} {
-			if err := end(); err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	return r
+	}
 }
 
 const wakeTag = 1

@@ -30,6 +30,7 @@ func Dump(dir string, out io.Writer, asJSON bool) error {
 		return s.apply(h, payload)
 	})
 	if err == nil {
+		d.intents(s)
 		err = d.state(&s.state)
 	}
 	return errors.Join(err, d.end())
@@ -141,6 +142,16 @@ func (d *dumper) record(h recordHeader, p []byte) {
 	case recordRetire, recordDelete, recordResize:
 		v, _ := decodeWord(p, 1<<63)
 		d.item(h.kind.String(), "value", v)
+	}
+}
+
+// intents prints where intents are, and what they add to the journal.
+func (d *dumper) intents(s *Store) {
+	if ring := s.journal.hdr.ring; ring.n > 0 {
+		d.item("ring", "slot", ring.first, "n", ring.n, "passed", s.journal.passed)
+	}
+	for _, e := range s.recalled.places {
+		d.item("intended", "block", e.block, "n", e.n, "slot", e.slot.String())
 	}
 }
 
