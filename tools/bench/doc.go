@@ -11,7 +11,7 @@
 // whose turn it is has a load; back ends that are up without one sleep. Belay is measured twice in
 // a round, and what that shows is what the machine makes of no difference (A/A).
 //
-// A run leaves result.json (all samples), table.txt and plot.svg in bench/DATE-COMMIT.
+// A run leaves result.json (all samples), table.txt and plot.png in bench/DATE-COMMIT.
 //
 //	rows.go        the table of what is measured: begin here
 //	subject.go     back ends on a socket: made, filled, served

@@ -12,7 +12,7 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
+	"gonum.org/v1/plot/vg/vgimg"
 )
 
 // Measures of the picture.
@@ -40,15 +40,16 @@ type bar struct {
 	color      color.Color
 }
 
-// plot draws the ratios against their targets, and below them everybody's IOPS.
+// plot draws the ratios against their targets, and below them everybody's IOPS. It is a PNG because
+// in an SVG the viewer's fonts, wider than those reckoned with, run over the bars.
 func (r *Result) plot() ([]byte, error) {
 	margins, rates := r.marginBars(), r.rateBars()
-	canvas := vgsvg.New(plotWidth, chartHeight(margins)+chartHeight(rates))
+	canvas := vgimg.New(plotWidth, chartHeight(margins)+chartHeight(rates))
 	if err := r.paint(draw.New(canvas), margins, rates); err != nil {
 		return nil, err
 	}
 	var out bytes.Buffer
-	_, err := canvas.WriteTo(&out)
+	_, err := vgimg.PngCanvas{Canvas: canvas}.WriteTo(&out)
 	return out.Bytes(), err
 }
 

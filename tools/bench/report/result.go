@@ -17,7 +17,7 @@ const schema = 1
 const (
 	jsonFile  = "result.json"
 	tableFile = "table.txt"
-	plotFile  = "plot.svg"
+	plotFile  = "plot.png"
 )
 
 // ErrSchema marks a result that another version of this program wrote.
