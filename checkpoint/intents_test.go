@@ -344,17 +344,18 @@ func TestPowerCutDuringRecall(t *testing.T) {
 	for seed := range uint64(40) {
 		r := seededQuickRig(t, seed, CreateOptions{}, 1)
 		r.warm()
-		old, kept, last := alignedBytes(blockSize), alignedBytes(4*blockSize), alignedBytes(blockSize)
-		r.write(pattern(old, 1), blockSize) // with an intent that the round passes
-		r.finish(&r.lanes[0], r.lanes[0].begin(bio.Discard, make([]byte, blockSize), blockSize, 0))
+		old, last := alignedBytes(blockSize), alignedBytes(blockSize)
+		kept := alignedBytes((intentBlocks + 1) * blockSize)
+		r.write(pattern(old, 1), blockSize) // with an intent, unlike what is written over it
+		r.write(pattern(kept, 2), 0)
 		r.wantQuick(false)
-		r.warm()
-		r.write(pattern(last, 3), 8*blockSize)
+		r.s.intents.wanted.Store(true) // the only proof that passed it is the last one
+		r.write(pattern(last, 3), 32*blockSize)
 		r.wantQuick(true)
 		verify := func(s *Store) {
 			t.Helper()
 			wantAt(t, s, kept, 0)
-			wantAt(t, s, last, 8*blockSize)
+			wantAt(t, s, last, 32*blockSize)
 		}
 		verify(r.s)
 		cut := r.disk.Cut(disktest.PowerCut)
