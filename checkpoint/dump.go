@@ -12,8 +12,10 @@ import (
 // Dump prints a volume's metadata for people and for comparing: superblock, catalog, journal,
 // history, and the map as it is after replay. Each item is a line: a word for its kind and pairs
 // of name and value, or with asJSON an object of the same. Nobody may have the volume open.
-func Dump(dir string, out io.Writer, asJSON bool) error {
-	s := newStore(Dir(dir), Options{ReadOnly: true, LockWait: checkWait})
+func Dump(dir string, out io.Writer, asJSON bool) error { return dumpOn(Dir(dir), out, asJSON) }
+
+func dumpOn(fs FS, out io.Writer, asJSON bool) error {
+	s := newStore(fs, Options{ReadOnly: true, LockWait: checkWait})
 	defer func() { s.background.end(); _ = s.closeFiles() }()
 	if err := s.openFiles(); err != nil {
 		return err

@@ -157,6 +157,26 @@ func (r *quickRig) wantQuick(want bool) {
 	}
 }
 
+// look has the verbs that look at a volume offline see what a power cut leaves.
+func (r *quickRig) look() {
+	r.t.Helper()
+	cut := r.disk.Cut(disktest.PowerCut)
+	defer cut.Close()
+	wantNoFaults(r.t)(checkOn(context.Background(), fakeFS{cut}, nil))
+	var out bytes.Buffer
+	if err := dumpOn(fakeFS{cut}, &out, false); err != nil {
+		r.t.Fatal(err)
+	}
+	for _, word := range []string{"\nring slot ", "\nintended block "} {
+		if !bytes.Contains(out.Bytes(), []byte(word)) {
+			r.t.Fatalf("the dump lacks %q:\n%s", word, &out)
+		}
+	}
+	if n := cut.Ops(); n > 0 {
+		r.t.Fatalf("%d operations changed what was looked at", n)
+	}
+}
+
 func TestQuickFlushSurvivesPowerCut(t *testing.T) {
 	for _, sums := range []bool{false, true} {
 		for _, readOnly := range []bool{false, true} {
@@ -170,6 +190,7 @@ func TestQuickFlushSurvivesPowerCut(t *testing.T) {
 				r.write(p, off)
 				r.wantQuick(true)
 			}
+			r.look()
 			r.die(disktest.PowerCut, Options{ReadOnly: readOnly})
 			wantAt(t, r.s, disk[:1<<19], 0)
 			if n := r.s.stats.recalled.Load(); n == 0 {

@@ -112,7 +112,7 @@ var swaps = []swap{
 	}},
 	{name: "open: data before what was recovered", orders: func() {
 		openOrder = move(openOrder, "sync the data", "write recovered data again")
-	}, harmless: "only after a failed sync is what was read not on the disk, and TestFault cuts no power then"},
+	}, harmless: "what is read after a power cut is on the disk; for failed syncs there is TestQuickFlushFails"},
 	{name: "open: slots before journal", orders: func() {
 		openOrder = move(openOrder, "let slots be reused", "begin an incarnation of the journal")
 	}, harmless: "it says what becomes of slots given up from now on; nobody gives up any before Open returns"},
