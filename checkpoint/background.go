@@ -203,7 +203,7 @@ func (s *Store) tendOnce() bool {
 	case s.owing():
 		return s.catchUpOnce()
 	default:
-		return s.sweeps() && s.sweepOnce() || s.trimSlack()
+		return s.sweeps() && s.sweepOnce() || s.trimSlack() || s.warmOnce()
 	}
 	return true
 }

@@ -78,6 +78,7 @@ type Store struct {
 	intents intents
 	syncs   syncs
 	want    wants
+	warmed  warming
 	written uint64 // placements since the last round that watch asked for
 	lanes   []*lane
 	views   []*View
