@@ -208,6 +208,9 @@ func (s *Store) record(e *entries) error {
 		encodeWrite(payload, places[:n], sums[:k])
 		s.seq++
 		s.journal.seal(recordWrite, s.seq, s.line, s.epoch)
+		if s.tracker != nil {
+			s.tracker.note(places[:n])
+		}
 		s.write(places[:n], sums[:k])
 		s.written += uint64(n)
 		places, sums = places[n:], sums[k:]

@@ -31,6 +31,8 @@ var (
 	ErrUnretired = errors.New("too many points are not retired")
 	// ErrShrink marks a resize that would cut off part of the disk.
 	ErrShrink = errors.New("would shrink the disk")
+	// ErrMirrored marks what a volume does not take while its changes are carried elsewhere.
+	ErrMirrored = errors.New("the volume is being mirrored")
 	// ErrTooMany marks what would exceed a limit of the format.
 	ErrTooMany = errors.New("limit of the format reached")
 	// ErrBase marks a base image that is missing or not the one the volume was made on.

@@ -143,6 +143,9 @@ func (s *Store) startPoint(p *point) (Point, error) {
 	err := s.control(recordStart, controlRecord{prepare, r.encode, func() {
 		s.start(p)
 		made = p.public()
+		if p.started != nil {
+			p.started()
+		}
 	}})
 	return made, err
 }

@@ -15,7 +15,8 @@ type point struct {
 	left    bool // the state that a rollback left: the tip of a branch
 	temp    bool // belongs to a process (an export of the running state), not to the operator
 
-	views int // how many read it now
+	views   int    // how many read it now
+	started func() // called when it is there, with the store's mutex held; or nil
 
 	runs []*run // records that died while this was the newest point
 	open *run   // the one of them that takes new records

@@ -105,6 +105,9 @@ func (s *Store) mayRollBack(id epoch) (*point, error) {
 	if err := s.changeable(); err != nil {
 		return nil, err
 	}
+	if s.tracker != nil {
+		return nil, fmt.Errorf("rollback: %w", ErrMirrored)
+	}
 	p, err := s.point(id)
 	if err == nil && (s.epoch >= maxEpoch-1 || len(s.points) >= maxPoints) {
 		err = fmt.Errorf("another branch: %w", ErrTooMany)
@@ -183,6 +186,9 @@ func (s *Store) lastRetired() *point {
 // points that have it.
 func (s *Store) Resize(ctx context.Context, size int64, force bool) error {
 	if err := checkSize(size); err != nil {
+		return err
+	}
+	if err := s.unmirrored("resize"); err != nil {
 		return err
 	}
 	now := s.Size()

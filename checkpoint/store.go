@@ -84,6 +84,7 @@ type Store struct {
 	written   uint64 // placements since the last round that watch asked for
 	lanes     []*lane
 	views     []*View
+	tracker   *Tracker // nil: nobody tracks
 
 	recalled recalled // between replay and service only
 
