@@ -177,7 +177,8 @@ func TestLinkTellsRefusals(t *testing.T) {
 	l := dialLink(t, s)
 	err := l.Execute(long(t), "x-colo", nil, nil)
 	var refused *CommandError
-	if !errors.As(err, &refused) || refused.Class != ClassNotFound || refused.Command != "x-colo" || !Unknown(err) {
+	if !errors.As(err, &refused) || refused.Class != ClassNotFound || refused.Command != "x-colo" ||
+		!Unknown(err) {
 		t.Errorf("unknown command: %#v", err)
 	}
 	err = l.ExecuteOOB(long(t), "query-status", nil, nil)
