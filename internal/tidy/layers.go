@@ -31,6 +31,8 @@ var layers = []layer{
 	{"blk", []string{"vhostuser", "internal/bio", "internal/aio"}},
 	{"checkpoint", []string{"internal/bio", "internal/uring", "internal/aio"}},
 	{"mirror", []string{"checkpoint"}},
+	{"colo", nil},
+	{"colo/sim", []string{"colo"}},
 	{"qmp", nil},
 	{"qmp/qmptest", nil},
 	{"bpf", nil},

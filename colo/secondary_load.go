@@ -1,0 +1,216 @@
+package colo
+
+// Which state S's memory is in, and which the disk is to be in.
+
+// fromPeer takes a message of p that is about seals. They count in their order; an announcement counts
+// when every event that QEMU sent before it came was read, a load of that seal among them.
+func (s *secondary) fromPeer(e Event) {
+	if s.phase == SecondaryPoisoned || s.phase == SecondaryAlone {
+		return
+	}
+	h := held{event: e}
+	if _, ok := e.(RingsStarting); ok && s.on(BarrierAtAnnounce) {
+		h.need = s.barrier()
+	}
+	s.deferred = append(s.deferred, h)
+}
+
+func (s *secondary) barrier() uint64 {
+	s.seq++
+	s.do(Barrier{s.seq})
+	return s.seq
+}
+
+// takePeer takes the messages whose time has come.
+func (s *secondary) takePeer() {
+	for len(s.deferred) > 0 && s.ready(s.deferred[0]) {
+		h := s.deferred[0]
+		s.deferred = s.deferred[1:]
+		switch e := h.event.(type) {
+		case Sealed:
+			s.sealed(e)
+		case Complete:
+			s.completed(e.Epoch)
+		case RingsStarting:
+			s.seal = standing{}
+			s.tell(AckStart(e))
+		}
+	}
+}
+
+func (s *secondary) ready(h held) bool {
+	if _, ok := h.event.(Complete); ok && s.loading {
+		return false // one staged epoch at a time
+	}
+	return s.passed >= h.need
+}
+
+// tell answers p, if it is there.
+func (s *secondary) tell(a Action) {
+	if s.link {
+		s.do(a)
+	}
+}
+
+func (s *secondary) sealed(e Sealed) {
+	if s.seal.stands {
+		s.poison("the primary sealed twice without a start in between")
+		return
+	}
+	s.seal = standing{stands: true, epoch: e.Epoch, digests: e.Digests}
+}
+
+func (s *secondary) completed(e Epoch) {
+	if s.seal.stands && s.seal.epoch == e && !s.seal.complete {
+		s.seal.complete = true
+		s.tell(AckSeal{e})
+	}
+}
+
+func (s *secondary) stopped() {
+	if s.vm != runRunning && !s.coloOver {
+		s.poison("STOP of a machine that did not run")
+		return
+	}
+	s.vm = runStopped
+}
+
+// resumed makes the decision; docs and reasons are in the table of the package comment.
+func (s *secondary) resumed() {
+	was := s.vm
+	s.vm = runRunning
+	switch {
+	case s.phase == SecondaryPoisoned:
+	case s.coloOver && s.on(ExitKeeps):
+		s.expect = s.own
+		s.do(KeepOwn{})
+	case s.phase == SecondaryPromoting || s.phase == SecondaryAlone:
+	case was == runRunning:
+		s.poison("RESUME of a machine that ran")
+	case s.busy():
+		s.poison("RESUME while rings ran")
+	case !s.seal.stands && !s.on(NoSealNoLoad):
+		s.expect = s.own
+		s.do(KeepOwn{})
+	case !s.seal.stands:
+		s.poison("a load, or cont, without a standing seal")
+	case !s.seal.complete && s.on(LoadComplete):
+		s.poison("a load of an epoch that has not come whole")
+	case s.has && s.current == s.seal.epoch && !s.on(LoadAgain):
+		s.expect = s.seal.digests
+	default:
+		s.load()
+	}
+}
+
+func (s *secondary) load() {
+	s.loading, s.has, s.current = true, true, s.seal.epoch
+	s.expect = s.seal.digests
+	s.do(Load{s.current})
+}
+
+// busy says whether any ring takes requests.
+func (s *secondary) busy() bool {
+	for _, r := range s.rings {
+		if r.stage != ringHeld {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *secondary) loaded(e Epoch) {
+	if !s.loading || e != s.current || s.phase == SecondaryPoisoned {
+		return
+	}
+	s.loading = false
+	if s.phase == SecondaryWaiting {
+		s.phase = SecondaryFollowing
+	}
+	s.tell(Report{e})
+}
+
+func (s *secondary) stopRequested(r Ring) {
+	ring, ok := s.rings[r]
+	if !ok || s.phase == SecondaryPoisoned {
+		s.do(AnswerStop{r}) // nothing of it can be in flight, or nobody cares
+		return
+	}
+	ring.stage = ringDraining
+	s.rings[r] = ring
+	s.do(Drain{r})
+}
+
+// drained answers the stop. It waits for nothing else: STOP is sent only after the answer.
+func (s *secondary) drained(r Ring, d Digest) {
+	if s.rings[r].stage != ringDraining {
+		return
+	}
+	delete(s.rings, r)
+	s.own = s.own.with(r, d)
+	s.do(AnswerStop{r})
+}
+
+// ringStart holds the ring until every event before it was read.
+func (s *secondary) ringStart(e RingStart) {
+	if s.phase == SecondaryPoisoned {
+		return
+	}
+	ring := started{stage: ringHeld, digest: e.Digest, fresh: e.Fresh}
+	if !s.blind && s.on(BarrierAtStart) {
+		ring.need = s.barrier()
+	}
+	s.rings[e.Ring] = ring
+}
+
+// judge releases the rings about which everything is known.
+func (s *secondary) judge() {
+	if s.phase == SecondaryPoisoned || s.loading || s.vm != runRunning && !s.blind && s.on(BarrierAtStart) {
+		return
+	}
+	for _, r := range sorted(s.rings) {
+		ring := s.rings[r]
+		if ring.stage != ringHeld || ring.need > s.passed && !s.blind {
+			continue
+		}
+		if !s.fits(r, ring) {
+			return
+		}
+		ring.stage = ringRunning
+		s.rings[r] = ring
+		s.own, s.expect = s.own.without(r), s.expect.without(r)
+		s.do(Release{r})
+	}
+}
+
+// fits compares a ring with the one that the decision expects. One that was never used is no witness: its
+// driver set it up since.
+func (s *secondary) fits(r Ring, ring started) bool {
+	want, ok := s.expect[r]
+	if !ok || ring.digest == want || ring.fresh || s.blind || !s.on(CheckDigest) {
+		return true
+	}
+	whose := "the primary's seal"
+	if s.coloOver {
+		whose = "its own stop"
+	}
+	s.poison("the memory of a ring is not that of " + whose)
+	return false
+}
+
+func (s *secondary) coloExit() {
+	s.coloOver = true
+	if s.phase == SecondaryWaiting && !s.loading && s.on(SyncedOnly) {
+		s.poison("COLO ended before the first epoch was loaded")
+	}
+}
+
+// monitorLost: after a gap nobody can say how often S was stopped and loaded, unless nothing could load it
+// any more.
+func (s *secondary) monitorLost(cause string) {
+	if !s.coloOver && s.on(GapPoisons) {
+		s.poison("events of QEMU are missing: " + cause)
+		return
+	}
+	s.blind = true
+}
