@@ -1,0 +1,73 @@
+package mirror
+
+import "io"
+
+// Change is a stretch of a disk that is to be sent.
+type Change struct {
+	Off, Len int64 // bytes, multiples of 512
+
+	// From has the content at byte At, if Zero is not set. It stays what it is until the batch is
+	// released. An *os.File is sent without being copied where the checksum is known and the connection
+	// is plain TCP.
+	From io.ReaderAt
+	At   int64
+	Zero bool // the stretch reads as zeroes
+
+	// Sum is the Checksum of the whole content, if Summed: one that was made when the guest wrote
+	// it protects it on its way through this store, too.
+	Sum    uint32
+	Summed bool
+}
+
+// Batch is a set of changes of one disk.
+type Batch struct {
+	Changes []Change
+	// Done says that the epoch that was cut holds nothing more.
+	Done bool
+	// Wait is closed when there may be more; for a batch without changes that is not Done.
+	Wait <-chan struct{}
+	// Release is called once, when nothing of the batch is read any more. It may be nil.
+	Release func()
+}
+
+// Source is what a primary's store has to send of one disk: what changed in the open epoch and was
+// not yet taken, and after a cut what belongs to the epoch before it, to its end. One goroutine
+// calls it.
+type Source interface {
+	// Next takes about max bytes of content at most. It does not wait.
+	Next(max int) (Batch, error)
+}
+
+// SyncSource is one disk at the fixed point to which a synchronisation leads.
+type SyncSource interface {
+	// Next returns what there is to send at or after byte off, ascending, of about max bytes of
+	// content at most, and where to go on; Done with the last. The same off has the same answer
+	// whenever it is asked.
+	Next(off int64, max int) (b Batch, next int64, err error)
+}
+
+// Sink is a secondary's store. One goroutine calls it, and none once Session.Done is closed.
+type Sink interface {
+	// SyncBegin prepares a disk for a synchronisation: durably not fit for takeover until all of epoch
+	// 0 is there; at plan.From, or without content if that is zero. If it is the run that was broken
+	// off before, it returns what of it is there durably: ascending ranges that need not be sent.
+	SyncBegin(plan SyncPlan) ([]Range, error)
+	// SyncWrite takes content of the point.
+	SyncWrite(disk int, pieces []Piece) error
+	// SyncFlush makes what was written durable, and returns how many bytes of the run are.
+	SyncFlush(disk int) (int64, error)
+	// SyncEnd is told when all of a disk's point was written: it is made durable, with the mark
+	// (run, Base).
+	SyncEnd(run ID, disk int) error
+
+	// Write stages what changed in an epoch; the secondary's guest does not see it. Later pieces win.
+	Write(disk int, epoch uint64, pieces []Piece) error
+	// Seal is told when all of an epoch, of all disks, was staged.
+	Seal(epoch uint64) error
+}
+
+// Reader shows past states of the disks, for verification. Several goroutines may call it.
+type Reader interface {
+	// ReadMark fills p with what disk held at a mark. ErrUnknownMark: this store does not have it.
+	ReadMark(at Mark, disk int, p []byte, off int64) error
+}

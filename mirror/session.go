@@ -1,0 +1,366 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// Config is what a session needs of its owner.
+type Config struct {
+	Hello Hello // this side's
+
+	// Timeout bounds silence of the peer, each read and write, and how long what is in flight may make
+	// no progress. A peer that lives says something four times as often. Zero: DefaultTimeout.
+	Timeout time.Duration
+
+	// Admit is asked after both hellos were judged, and before this side says welcome: what the session
+	// brings (pair, disks, generation) must be durable when it returns. Its error refuses the peer.
+	Admit func(peer *Hello) error
+
+	// Event hears what the peer says. It must not wait, nor close the session.
+	Event func(Event)
+
+	Sink    Sink     // of a secondary
+	Promise *Promise // of a secondary
+	Lease   *Lease   // of a primary
+	Reader  Reader   // for verification; may be nil on a secondary that cannot
+}
+
+// DefaultTimeout is long enough for a busy host and a switch that learns a new path.
+const DefaultTimeout = 2 * time.Second
+
+// ErrVisited is Open's error when the peer only asked who is there.
+var ErrVisited = errors.New("the peer was a visitor")
+
+// Session is a connection between partners that accepted each other. It lives as long as the
+// partnership: when it ends, for whatever reason, the pair is given up and begins again with a
+// synchronisation.
+type Session struct {
+	cfg  Config
+	conn *conn
+	peer Hello
+
+	stop chan struct{} // closed by the first failure
+	once sync.Once
+	err  error // why; set before stop is closed
+	done chan struct{}
+	work sync.WaitGroup // goroutines that use the session
+	read chan struct{}  // closed when nothing is read any more
+
+	out *primary   // if this side is one
+	in  *secondary // if this side is one
+}
+
+// Open greets the peer at the other end of c, which it owns from now on. Errors say why the two do
+// not belong together: ErrWrongPeer, ErrVersion, …; a *RefusedError is the peer's own judgement.
+func Open(ctx context.Context, c net.Conn, cfg Config) (*Session, error) {
+	if cfg.Timeout == 0 {
+		cfg.Timeout = DefaultTimeout
+	}
+	if cfg.Event == nil {
+		cfg.Event = func(Event) {}
+	}
+	s := &Session{cfg: cfg, stop: make(chan struct{}), done: make(chan struct{}), read: make(chan struct{})}
+	s.conn = newConn(c, cfg.Timeout, s.stop)
+	cancel := context.AfterFunc(ctx, func() { c.Close() })
+	err := s.handshake()
+	if !cancel() && err == nil {
+		err = ctx.Err()
+	}
+	if err == nil && (cfg.Hello.Role == Visitor || s.peer.Role == Visitor) {
+		err = ErrVisited
+	}
+	if err != nil {
+		c.Close()
+		return nil, explain(err)
+	}
+	s.start()
+	return s, nil
+}
+
+// Ask greets a peer as a visitor and returns what it said of itself.
+func Ask(ctx context.Context, c net.Conn, cfg Config) (Hello, error) {
+	cfg.Hello.Role = Visitor
+	var peer Hello
+	cfg.Admit = func(p *Hello) error { peer = *p; return nil }
+	_, err := Open(ctx, c, cfg)
+	if errors.Is(err, ErrVisited) {
+		err = nil
+	}
+	return peer, err
+}
+
+// handshake sends this side's hello while it reads the peer's, then the same with the judgements.
+func (s *Session) handshake() error {
+	own := &s.cfg.Hello
+	if err := own.validate(); err != nil {
+		return err
+	}
+	c := s.conn
+	if err := c.net.SetDeadline(time.Now().Add(s.cfg.Timeout)); err != nil {
+		return err
+	}
+	sent := make(chan error, 1)
+	go func() { sent <- writeAll(c.net, own.encode()) }()
+	peer, err := readHello(c.r)
+	if sendErr := <-sent; err == nil && sendErr != nil {
+		err = fmt.Errorf("sending hello: %w", sendErr)
+	}
+	if err != nil {
+		return err
+	}
+	s.peer = peer
+	if s.conn.generation = own.Generation; peer.Role == Primary {
+		s.conn.generation = peer.Generation
+	}
+	return s.agree()
+}
+
+func writeAll(w io.Writer, p []byte) error { _, err := w.Write(p); return err }
+
+// agree exchanges judgements.
+func (s *Session) agree() error {
+	verdict := Judge(&s.cfg.Hello, &s.peer)
+	if verdict == nil && s.cfg.Admit != nil {
+		if err := s.cfg.Admit(&s.peer); err != nil {
+			verdict = fmt.Errorf("%w: %w", ErrNotAdmitted, err)
+		}
+	}
+	sent := make(chan error, 1)
+	go func() {
+		if verdict != nil {
+			sent <- s.conn.write(kindRefuse, 0, &words{refusalCode(verdict), []byte(verdict.Error())})
+			return
+		}
+		sent <- s.conn.write(kindWelcome, 0, &empty{})
+	}()
+	f, err := s.conn.read()
+	sendErr := <-sent
+	switch {
+	case verdict != nil:
+		return verdict
+	case err != nil:
+		return fmt.Errorf("waiting for the peer's welcome: %w", err)
+	case sendErr != nil:
+		return fmt.Errorf("welcoming the peer: %w", sendErr)
+	}
+	return welcomed(f)
+}
+
+// welcomed judges the peer's judgement.
+func welcomed(f frame) error {
+	f.bulk.free()
+	switch b := f.body.(type) {
+	case *words:
+		reason := refusals[b.code]
+		if f.kind != kindRefuse {
+			break
+		}
+		if reason == nil {
+			reason = ErrNotAdmitted
+		}
+		return &RefusedError{reason, printable(b.text)}
+	case *empty:
+		if f.kind == kindWelcome {
+			return nil
+		}
+	}
+	return &FrameError{f.kind, "", 0, ErrSequence}
+}
+
+// start begins the session's goroutines. Each ends when stop is closed.
+func (s *Session) start() {
+	s.conn.spoke.Store(true)
+	if s.cfg.Hello.Role == Primary {
+		s.out = newPrimary(s.peer.Window)
+	} else {
+		s.in = newSecondary(s.cfg.Hello)
+		s.spawn(s.apply)
+		s.spawn(s.answerRenewals)
+		s.spawn(s.answerVerify)
+	}
+	s.spawn(s.watch)
+	s.work.Add(1)
+	go func() {
+		defer s.work.Done()
+		defer close(s.read)
+		s.readFrames()
+	}()
+	go func() {
+		<-s.stop
+		s.conn.net.Close()
+		s.work.Wait()
+		if s.out != nil {
+			s.out.window.abandon()
+		}
+		close(s.done)
+	}()
+}
+
+// spawn runs a part of the session whose error ends it.
+func (s *Session) spawn(f func() error) {
+	s.work.Add(1)
+	go func() {
+		defer s.work.Done()
+		if err := f(); err != nil {
+			s.fail(err)
+		}
+	}()
+}
+
+// fail ends the session; the first reason counts.
+func (s *Session) fail(err error) {
+	s.once.Do(func() {
+		s.err = explain(err)
+		close(s.stop)
+	})
+}
+
+// explain gives what the network says the session's words.
+func explain(err error) error {
+	switch {
+	case isCertificate(err):
+		return fmt.Errorf("%w: %w", ErrCertificate, err)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), isNetwork(err):
+		return fmt.Errorf("%w: %w", ErrLost, err)
+	}
+	return err
+}
+
+// readFrames reads until the connection ends. A primary hears of it at once, a secondary after
+// everything that came before: a seal that is complete counts, and so does a shutdown.
+func (s *Session) readFrames() {
+	for {
+		f, err := s.next()
+		if err == nil {
+			err = s.dispatch(f)
+		}
+		if err != nil {
+			if s.in != nil {
+				s.in.queue.end(err)
+			} else {
+				s.fail(err)
+			}
+			return
+		}
+	}
+}
+
+// next reads a frame and judges what every frame must get right.
+func (s *Session) next() (frame, error) {
+	f, err := s.conn.read()
+	if err != nil {
+		return f, err
+	}
+	r := &rows[f.kind]
+	from := fromSecondary
+	if s.peer.Role == Primary {
+		from = fromPrimary
+	}
+	switch {
+	case r.handshake || r.from&from == 0:
+		err = &FrameError{f.kind, "from the " + s.peer.Role.String(), 0, ErrSequence}
+	case f.generation < s.conn.generation:
+		err = &FrameError{f.kind, "generation", f.generation, ErrOlderGeneration}
+	case f.generation != s.conn.generation:
+		err = &FrameError{f.kind, "generation", f.generation, ErrFormat}
+	case int(f.disk) >= len(s.cfg.Hello.Disks):
+		err = f.bad("disk", uint64(f.disk))
+	}
+	if err != nil {
+		f.bulk.free()
+	}
+	return f, err
+}
+
+// dispatch handles what was read. It never writes: two sides that both write and do not read
+// would wait for each other.
+func (s *Session) dispatch(f frame) error {
+	switch f.kind {
+	case kindPing:
+		return nil
+	case kindRenew:
+		s.in.renewals.put(*f.body.(*renew))
+		return nil
+	case kindVerify:
+		return s.askedToVerify(f)
+	}
+	if s.in != nil {
+		return s.in.queue.put(f)
+	}
+	return s.heard(f)
+}
+
+// watch keeps the peer from thinking that this side is gone, and finds a peer that takes nothing.
+func (s *Session) watch() error {
+	tick := time.NewTicker(s.cfg.Timeout / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return nil
+		case <-tick.C:
+		}
+		if s.out != nil && s.out.window.stalled(s.cfg.Timeout) {
+			return fmt.Errorf("%w: nothing arrived for %v", ErrSlow, s.cfg.Timeout)
+		}
+		if !s.conn.spoke.Swap(false) {
+			if err := s.conn.write(kindPing, 0, &empty{}); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// Peer is what the other side said of itself.
+func (s *Session) Peer() Hello { return s.peer }
+
+// Generation is that of every frame of the session.
+func (s *Session) Generation() uint64 { return s.conn.generation }
+
+// Done is closed when the session is over and neither Event nor the Sink is called any more.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Err is why the session ended, nil before Done is closed.
+func (s *Session) Err() error {
+	select {
+	case <-s.done:
+		return s.err
+	default:
+		return nil
+	}
+}
+
+// Close ends the session at once and waits until it is over.
+func (s *Session) Close() {
+	s.fail(ErrClosed)
+	<-s.done
+}
+
+// GiveUp tells the peer that the pair is given up, and ends the session. The peer gets all that was
+// sent before; if it does not hang up within the time-out, nobody waits for it any longer.
+func (s *Session) GiveUp(reason Reason, text string) {
+	if s.conn.write(kindGiveUp, 0, &words{uint16(reason), []byte(text)}) == nil {
+		if half, ok := s.conn.net.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+			timer := time.NewTimer(s.cfg.Timeout)
+			defer timer.Stop()
+			select {
+			case <-s.read:
+			case <-timer.C:
+			}
+		}
+	}
+	s.Close()
+}
+
+// gaveUp is the peer's GIVE UP.
+func (s *Session) gaveUp(w *words) error {
+	e := GaveUp{Reason(w.code), printable(w.text)}
+	s.cfg.Event(e)
+	return fmt.Errorf("%w: %v: %s", ErrGivenUp, e.Reason, e.Text)
+}

@@ -1,0 +1,155 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// Stream sends the epochs of all disks: each as it comes, by a pump of its own, while the guest
+// goes on. A seal lets the pumps run dry; the next ring start lets them run again.
+type Stream struct {
+	s     *Session
+	dry   chan int // which pump has sent all of the epoch that was cut
+	pumps []*pump
+	mu    sync.Mutex // one Seal at a time
+}
+
+// pump sends the changes of one disk.
+type pump struct {
+	st     *Stream
+	disk   int
+	source Source
+	again  chan struct{} // a token: the next epoch is open
+	count  Count         // of the epoch; the pump's while it runs, Seal's while it is dry
+}
+
+// Stream begins to send what sources have, one for each disk, in the order of the hello. All disks
+// must have been synchronised in this session.
+func (s *Session) Stream(sources []Source) *Stream {
+	invariant(len(sources) == len(s.cfg.Hello.Disks), "one source for each disk")
+	st := &Stream{s: s, dry: make(chan int, len(sources))}
+	for i, source := range sources {
+		p := &pump{st: st, disk: i, source: source, again: make(chan struct{}, 1)}
+		st.pumps = append(st.pumps, p)
+		s.spawn(p.run)
+	}
+	return st
+}
+
+// run sends until the session ends.
+func (p *pump) run() error {
+	s := p.st.s
+	for {
+		b, err := p.source.Next(maxBulk)
+		if err != nil {
+			return fmt.Errorf("%w: disk %d: %w", ErrSource, p.disk, err)
+		}
+		if err := s.sendBatch(p, b); err != nil {
+			return err
+		}
+		var wait <-chan struct{}
+		switch {
+		case b.Done:
+			p.st.dry <- p.disk
+			wait = p.again
+		case len(b.Changes) == 0:
+			wait = b.Wait
+		default:
+			continue
+		}
+		select {
+		case <-wait:
+		case <-s.stop:
+			return nil
+		}
+	}
+}
+
+// packing is what frames of an epoch are made of.
+func (p *pump) packing() packing {
+	epoch := p.st.s.open()
+	return packing{kindData, p.disk, func(list []extent) body { return &data{epoch, list} }}
+}
+
+// sent counts what went out.
+func (p *pump) sent(list []extent) { p.count.add(list) }
+
+func (c *Count) add(list []extent) {
+	for _, e := range list {
+		c.Extents++
+		if e.zero {
+			c.ZeroBytes += uint64(e.len)
+		} else {
+			c.DataBytes += uint64(e.len)
+		}
+	}
+}
+
+func (s *Session) open() uint64 {
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	return s.out.epoch
+}
+
+// Seal waits until everything of the open epoch, which the caller has cut in all sources, was sent,
+// and says so. Acked is the answer. The digest, of the primary's rings, has at most 64 bytes.
+func (st *Stream) Seal(ctx context.Context, epoch uint64, digest []byte) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	s := st.s
+	switch {
+	case len(digest) > maxDigest:
+		return fmt.Errorf("digest of %d bytes, at most %d", len(digest), maxDigest)
+	case s.open() != epoch:
+		return fmt.Errorf("seal of epoch %d, but %d is open", epoch, s.open())
+	}
+	if err := st.wait(ctx); err != nil {
+		return err
+	}
+	m := &seal{epoch: epoch, digest: digest}
+	for _, p := range st.pumps {
+		m.counts = append(m.counts, p.count)
+		p.count = Count{}
+	}
+	s.out.mu.Lock()
+	s.out.sealed = true // before the answer can come
+	s.out.mu.Unlock()
+	return s.conn.write(kindSeal, 0, m)
+}
+
+// wait for all pumps to run dry. What ran dry before ctx ended is remembered in order not to be
+// waited for again.
+func (st *Stream) wait(ctx context.Context) error {
+	for n := 0; n < len(st.pumps); n++ {
+		select {
+		case <-st.dry:
+		case <-ctx.Done():
+			for ; n > 0; n-- {
+				st.dry <- 0
+			}
+			return ctx.Err()
+		case <-st.s.stop:
+			return ErrClosed
+		}
+	}
+	return nil
+}
+
+// RingStart announces that the primary's rings start again after the seal of an epoch, and lets the
+// pumps send what the guest writes from now on. It must have returned before the rings start.
+// Announcing one again does nothing.
+func (st *Stream) RingStart(epoch uint64) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	before := st.s.open()
+	if err := st.s.ringStart(epoch); err != nil {
+		return err
+	}
+	if st.s.open() != before {
+		for _, p := range st.pumps {
+			p.again <- struct{}{}
+		}
+	}
+	return nil
+}
