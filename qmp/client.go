@@ -59,7 +59,7 @@ func Dial(ctx context.Context, s Sockets) (*Client, error) {
 	}
 	c.monitor, err = DialMonitor(ctx, s.Monitor)
 	if err == nil {
-		err = sameQEMU(s, link.PID(), peerPID(c.monitor.relay.qemu))
+		err = sameQEMU(s, link.PID(), c.monitor.PID())
 	}
 	if err != nil {
 		_ = c.Close()
@@ -67,7 +67,7 @@ func Dial(ctx context.Context, s Sockets) (*Client, error) {
 	}
 	c.ended.Go(func() {
 		<-link.Done()
-		c.monitor.relay.fail(fmt.Errorf("with it: %w", link.Err()))
+		c.monitor.fail(fmt.Errorf("with it: %w", link.Err()))
 	})
 	return c, nil
 }
@@ -112,7 +112,7 @@ func (c *Client) Version() Version { return c.link.Version() }
 // OOB reports whether the Link takes commands out of band.
 func (c *Client) OOB() bool { return c.link.OOB() }
 
-// PID is QEMU's process, 0 if that is unknown.
+// PID is QEMU's process, 0 if that is unknown. See Link.PID.
 func (c *Client) PID() int { return c.link.PID() }
 
 // Done is closed when the Client has ended; Err then says why.

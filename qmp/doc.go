@@ -18,7 +18,7 @@
 //	Client    both of one QEMU, and a method for each command that we use (command.go, query.go)
 //	Link      a connection of our own (link.go): events as a queue (queue.go), commands
 //	          matched by id, ordinary and OOB, barriers
-//	Monitor   go-qemu's SocketMonitor (monitor.go) behind a guard (relay.go)
+//	Monitor   go-qemu's SocketMonitor (goqemu.go) behind a guard (monitor.go)
 //	Watcher   a Client, and the next one when QEMU comes again (watch.go)
 //
 // # Why two connections

@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -34,6 +35,7 @@ type Link struct {
 	name  string // of the socket, for errors
 	oob   bool
 	qemu  Version
+	pid   int
 	queue *queue
 
 	ordinary, outOfBand chan struct{} // a token for each command under way
@@ -71,7 +73,7 @@ func DialLink(ctx context.Context, path string) (*Link, error) {
 
 // newLink greets on conn, which it owns from now on.
 func newLink(ctx context.Context, conn net.Conn, name string) (*Link, error) {
-	l := &Link{conn: conn, name: name, queue: newQueue(), calls: map[uint64]*call{},
+	l := &Link{conn: conn, name: name, pid: peerPID(conn), queue: newQueue(), calls: map[uint64]*call{},
 		ordinary: make(chan struct{}, maxOrdinary), outOfBand: make(chan struct{}, maxOOB),
 		out: make(chan []byte, maxOrdinary+maxOOB), dead: make(chan struct{})}
 	in := newLines(conn, MaxLine)
@@ -90,7 +92,7 @@ func newLink(ctx context.Context, conn net.Conn, name string) (*Link, error) {
 	l.ended.Go(l.writer)
 	if err := l.negotiate(ctx); err != nil {
 		_ = l.Close()
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, named(name, err)
 	}
 	return l, nil
 }
@@ -113,8 +115,9 @@ func (l *Link) Version() Version { return l.qemu }
 // OOB reports whether the monitor takes commands out of band.
 func (l *Link) OOB() bool { return l.oob }
 
-// PID is QEMU's process, by what the kernel says of who listens; 0 if it does not say.
-func (l *Link) PID() int { return peerPID(l.conn) }
+// PID is QEMU's process, by what the kernel says of who listens; 0 if it does not say. It
+// stays the same when the Link has ended, and may then be another process's.
+func (l *Link) PID() int { return l.pid }
 
 // Done is closed when the Link has ended; Err then says why.
 func (l *Link) Done() <-chan struct{} { return l.dead }
@@ -321,6 +324,14 @@ func (l *Link) fail(cause error) {
 	close(l.dead)
 	_ = l.conn.Close() // the reader may wait on it
 	l.queue.end(l.cause)
+}
+
+// named says which socket it was, unless err does.
+func named(name string, err error) error {
+	if strings.Contains(err.Error(), name) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", name, err)
 }
 
 // bounded gives every context a deadline.

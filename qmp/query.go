@@ -51,10 +51,10 @@ func (c *Client) QueryMachineMemory(ctx context.Context) (m MachineMemory, err e
 	return m, c.getProperty(ctx, "/machine", "memory", &m)
 }
 
-// MachineBackend is the id of the object that is the machine's memory
-// (-M memory-backend=), empty if there is none.
-func (c *Client) MachineBackend(ctx context.Context) (id string, err error) {
-	return id, c.getProperty(ctx, "/machine", "memory-backend", &id)
+// MachineBackend is the object that is the machine's memory (-M memory-backend=), as a path:
+// /objects/ and its id. It is empty if there is none.
+func (c *Client) MachineBackend(ctx context.Context) (path string, err error) {
+	return path, c.getProperty(ctx, "/machine", "memory-backend", &path)
 }
 
 // Memdev is an object that is memory.
