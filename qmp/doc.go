@@ -12,6 +12,8 @@
 //	barrier   an OOB command without effect (yank of nothing). QEMU writes events and answers of
 //	          one monitor in order, so behind its answer no older event can come.
 //	large     said of an answer that go-qemu could not read
+//	session   greeting, negotiation, commands: what one client has with one server
+//	gap       time in which events may have been raised that nobody was told
 //
 // # Parts
 //

@@ -129,3 +129,26 @@ func pipeClient(ctx context.Context) (*Client, error) {
 	}
 	return &Client{link: l}, nil
 }
+
+// Nothing that was raised before the end is missing, even if nobody takes events any more.
+func TestWatchWithoutTaker(t *testing.T) {
+	s := qmptest.New(t, qmptest.Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	w := Watch(ctx, Sockets{Link: s.Path()})
+	defer stopWatching(t, w, cancel)
+	c := take(t, w, EventConnected).Client
+	for range maxQueued + 2 { // the Watcher may hold one in its hand
+		s.Event("STOP", nil)
+	}
+	<-c.Done()
+	for n := 0; ; n++ {
+		e := <-w.Events()
+		if e.Name == EventLost {
+			wantError(t, e.Cause, ErrNotTaken)
+			if n < maxQueued {
+				t.Errorf("%d events", n)
+			}
+			return
+		}
+	}
+}
