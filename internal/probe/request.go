@@ -46,7 +46,7 @@ type Request struct {
 	Device uint64
 
 	Sector uint64 // of 512 bytes; the first one of the first range
-	Epoch  uint64 // of the newest checkpoint that had been started when it settled
+	Epoch  uint64 // the open one when it settled: the number that the next checkpoint gets, which holds it
 	Bytes  uint32 // of data that it asked for; saturated
 	Queue  uint16
 	Type   Type
