@@ -1,0 +1,82 @@
+package trace
+
+import (
+	"math/bits"
+	"time"
+
+	"github.com/belay-vm/belay/internal/hist"
+)
+
+// Heat is a map of latencies over time: how many requests took so long, and when.
+type Heat struct {
+	Edges []uint64    // of the rows, from below, in ns: one more than there are rows
+	Times []time.Time // when each column begins
+	Cells [][]float64 // by column, then by row from below: requests per second
+	Max   float64     // of all cells
+}
+
+// NewHeat draws the latencies of one type of requests, or of all where it is empty, in at most rows
+// rows. Columns that are nil, or without requests, are empty.
+func NewHeat(columns []*Interval, kind string, rows int) *Heat {
+	counts := make([]*hist.Histogram, len(columns))
+	var all hist.Histogram
+	for i, iv := range columns {
+		counts[i] = new(hist.Histogram)
+		if iv != nil {
+			counts[i] = &iv.Only(kind).Parts[Total]
+			all.Add(counts[i])
+		}
+	}
+	first, step, n := rowsOf(&all, rows)
+	h := &Heat{}
+	for i := range n + 1 {
+		h.Edges = append(h.Edges, hist.Lower(min(first+i*step, hist.Slots)))
+	}
+	for i, iv := range columns {
+		cells := make([]float64, n)
+		at := time.Time{}
+		if iv != nil {
+			at = iv.Time
+			for slot, count := range counts[i] {
+				if count > 0 {
+					cells[(slot-first)/step] += perSecond(float64(count), iv.Span)
+				}
+			}
+		}
+		for _, c := range cells {
+			h.Max = max(h.Max, c)
+		}
+		h.Cells, h.Times = append(h.Cells, cells), append(h.Times, at)
+	}
+	return h
+}
+
+// rowsOf chooses the rows: a power of two of slots each, as few as will do.
+func rowsOf(all *hist.Histogram, rows int) (first, step, n int) {
+	first, last := hist.Slots, -1
+	for slot, count := range all {
+		if count > 0 {
+			first, last = min(first, slot), slot
+		}
+	}
+	if last < 0 {
+		return 0, 1, 0
+	}
+	for step = 1; ; step *= 2 {
+		first = first / step * step
+		if n = last/step - first/step + 1; n <= max(rows, 1) {
+			return first, step, n
+		}
+	}
+}
+
+// Level is a cell's place on a scale of so many levels by its logarithm: 0 for an empty cell, levels
+// for the fullest. A cell with anything in it is above 0.
+func (h *Heat) Level(cell float64, levels int) int {
+	if cell <= 0 || h.Max <= 0 {
+		return 0
+	}
+	const span = 12 // octaves from the fullest down to what is drawn faintest
+	share := uint64(cell / h.Max * (1 << span))
+	return 1 + min(bits.Len64(share), span)*(levels-1)/span
+}
