@@ -53,7 +53,7 @@ func New(store Store, opts Options) (*Device, error) {
 		d.writeback.Store(!off)
 	}
 	for i := range opts.Queues {
-		d.workers = append(d.workers, &worker{dev: d, index: i})
+		d.workers = append(d.workers, &worker{dev: d, index: i, counters: opts.countersOf(i)})
 	}
 	return d, nil
 }
@@ -151,7 +151,7 @@ func (d *Device) Run(q *vhostuser.Queue) error {
 func (d *Device) Stats() []QueueStats {
 	s := make([]QueueStats, len(d.workers))
 	for i, w := range d.workers {
-		s[i] = w.stats.read()
+		s[i] = w.counters.read()
 	}
 	return s
 }

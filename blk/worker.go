@@ -8,6 +8,7 @@ import (
 
 	"github.com/belay-vm/belay/internal/aio"
 	"github.com/belay-vm/belay/internal/bio"
+	"github.com/belay-vm/belay/internal/probe"
 	"github.com/belay-vm/belay/vhostuser"
 )
 
@@ -17,7 +18,7 @@ import (
 type worker struct {
 	dev   *Device
 	index int
-	stats queueCounters
+	counters
 
 	mu      sync.Mutex // held during a run
 	closed  bool
@@ -57,7 +58,7 @@ func (w *worker) main(rings <-chan *vhostuser.Queue) {
 	runtime.LockOSThread()
 	processors.add(1)
 	defer processors.add(-1)
-	l, err := newLoop(w.dev, &w.stats)
+	l, err := newLoop(w.dev, w.counters)
 	w.results <- err
 	if err != nil {
 		return
@@ -84,7 +85,7 @@ func (w *worker) close() error {
 }
 
 // newLoop makes what a worker's thread owns.
-func newLoop(dev *Device, stats *queueCounters) (*loop, error) {
+func newLoop(dev *Device, to counters) (*loop, error) {
 	depth := dev.opts.Depth
 	engine, err := aio.New(dev.opts.Engine, depth)
 	if err != nil {
@@ -98,7 +99,7 @@ func newLoop(dev *Device, stats *queueCounters) (*loop, error) {
 		dev:    dev,
 		engine: engine,
 		lane:   lane,
-		stats:  stats,
+		tally:  tally{to: to},
 		limits: limits{
 			readOnly:       dev.store.ReadOnly(),
 			discardSectors: dev.opts.DiscardSectors,
@@ -107,6 +108,7 @@ func newLoop(dev *Device, stats *queueCounters) (*loop, error) {
 		requests: make([]request, depth),
 		free:     make([]*request, depth),
 		done:     make([]*bio.Request, 0, depth),
+		records:  make([]probe.Request, 0, depth),
 		events:   make([]aio.Completion, min(depth, maxEvents)),
 	}
 	for i := range l.requests {

@@ -30,7 +30,8 @@ type timer struct {
 func newTimer(t *testing.T, o Options) *timer {
 	disk := disktest.New(1)
 	t.Cleanup(disk.Close)
-	if err := createOn(fakeFS{disk}, CreateOptions{Size: 1 << 20, JournalSize: journalArea + minJournalArea}); err != nil {
+	c := CreateOptions{Size: 1 << 20, JournalSize: journalArea + minJournalArea}
+	if err := createOn(fakeFS{disk}, c); err != nil {
 		t.Fatal(err)
 	}
 	o.manual = true

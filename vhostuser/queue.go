@@ -24,6 +24,7 @@ type Queue struct {
 	again []resubmission // chains to hand out before those of the ring, oldest first
 	done  []usedElem     // completed, not yet published; as many as the ring has places
 	sick  error          // why the ring is broken; for good
+	calls uint64         // notifications by Publish
 
 	stopping  atomic.Bool
 	published atomic.Uint64
@@ -90,6 +91,13 @@ func (q *Queue) StopFD() int { return q.stop }
 
 // Stopping says the same without a system call.
 func (q *Queue) Stopping() bool { return q.stopping.Load() }
+
+// Resubmitted is the number of chains, of those that Next has yet to hand out, that a backend took
+// before and did not complete.
+func (q *Queue) Resubmitted() int { return len(q.again) }
+
+// Notifications is how often Publish has notified the guest.
+func (q *Queue) Notifications() uint64 { return q.calls }
 
 // Next fills c with the next chain and reports whether there was one: first those that a
 // backend took and did not complete before it died, in the order it took them, then the
@@ -159,6 +167,7 @@ func (q *Queue) Publish() error {
 	}
 	if call {
 		q.notify()
+		q.calls++
 	}
 	return nil
 }
