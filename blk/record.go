@@ -70,12 +70,14 @@ func (l *loop) kicked(read int32) {
 // record notes a request that is finished.
 func (l *loop) record(r *request) {
 	l.tally.add(r.kind, r.bytes, Status(r.status[0]))
-	l.records = append(l.records, probe.Request{
-		Looked: r.looked, Taken: r.taken, Handed: r.io.Handed, Completed: r.io.Completed, Settled: l.times.now,
-		Device: min(r.io.Device, l.times.now-r.taken),
-		Sector: r.sector, Epoch: r.io.Epoch, Bytes: uint32(min(r.bytes, math.MaxUint32)),
-		Queue: uint16(l.q.Index()), Type: r.kind, Status: r.status[0],
-	})
+	n := len(l.records)
+	l.records = append(l.records, probe.Request{})
+	to := &l.records[n] // field by field: as a whole it would be made elsewhere and copied
+	to.Looked, to.Taken, to.Settled = r.looked, r.taken, l.times.now
+	to.Handed, to.Completed, to.Epoch = r.io.Handed, r.io.Completed, r.io.Epoch
+	to.Device = min(r.io.Device, l.times.now-r.taken)
+	to.Sector, to.Bytes = r.sector, uint32(min(r.bytes, math.MaxUint32))
+	to.Queue, to.Type, to.Status = uint16(l.q.Index()), r.kind, r.status[0]
 }
 
 // tell tells of what was published just now.
