@@ -56,14 +56,14 @@ func (t *Times) UnmarshalJSON(b []byte) error {
 // Types of requests, in the order in which they are listed.
 var Types = []string{"read", "write", "flush", "discard", "write_zeroes", "get_id", "other"}
 
-// Sizes are the classes of requests by their bytes: none, or up to so much.
-var Sizes = []string{"", "4K", "16K", "64K", "256K", "more"}
+// Sizes are the classes of requests by their bytes.
+var Sizes = []string{"none", "<=4K", "<=16K", "<=64K", "<=256K", ">256K"}
 
 // Key says which requests are counted together.
 type Key struct {
 	Queue uint16 `json:"queue"`
 	Type  string `json:"type"`
-	Size  string `json:"size,omitempty"` // class of size; empty for requests without data
+	Size  string `json:"size,omitempty"` // one of Sizes, or empty for all of them
 }
 
 // Counts is what was counted of the requests of one key. Ns are sums.
@@ -116,15 +116,20 @@ func behind(now, earlier uint64) uint64 {
 	return now - earlier
 }
 
+// Layers of the kernel, from above. What block devices do is counted twice: until the driver has a
+// request, and from there on.
+var Layers = []string{"io_uring", "block queue", "block device"}
+
 // KernelKey names an operation that the kernel did for the process.
 type KernelKey struct {
-	Layer string `json:"layer"` // io_uring or block
+	Layer string `json:"layer"` // one of Layers
 	Op    string `json:"op"`
 }
 
 // Kernel is what was counted of it.
 type Kernel struct {
-	Operations, Bytes, Punted uint64 // punted: handed to a worker thread of the kernel
+	Operations, Bytes, Errors uint64
+	Punted                    uint64 // handed to a worker thread of the kernel
 
 	Ns      uint64
 	Latency hist.Histogram
@@ -134,6 +139,7 @@ type Kernel struct {
 func (k *Kernel) Add(other *Kernel) {
 	k.Operations += other.Operations
 	k.Bytes += other.Bytes
+	k.Errors += other.Errors
 	k.Punted += other.Punted
 	k.Ns += other.Ns
 	k.Latency.Add(&other.Latency)
@@ -146,6 +152,7 @@ func (k *Kernel) since(earlier *Kernel) *Kernel {
 	}
 	d.Operations = behind(k.Operations, earlier.Operations)
 	d.Bytes = behind(k.Bytes, earlier.Bytes)
+	d.Errors = behind(k.Errors, earlier.Errors)
 	d.Punted = behind(k.Punted, earlier.Punted)
 	d.Ns = behind(k.Ns, earlier.Ns)
 	histogramSince(&d.Latency, &earlier.Latency)
@@ -165,6 +172,7 @@ type Tally struct {
 	Kicks         uint64 `json:"kicks"`
 	Notifications uint64 `json:"notifications"`
 	Dropped       uint64 `json:"dropped_events"` // events for which there was no room
+	Lost          uint64 `json:"lost_requests"`  // requests that were not counted
 	FlushRounds   uint64 `json:"flush_rounds"`
 	FlushNs       uint64 `json:"flush_rounds_ns"` // their times, added up
 }
@@ -174,14 +182,20 @@ func (t *Tally) add(other Tally) {
 	t.Kicks += other.Kicks
 	t.Notifications += other.Notifications
 	t.Dropped += other.Dropped
+	t.Lost += other.Lost
 	t.FlushRounds += other.FlushRounds
 	t.FlushNs += other.FlushNs
 }
 
 func (t Tally) since(earlier Tally) Tally {
-	return Tally{behind(t.Kicks, earlier.Kicks), behind(t.Notifications, earlier.Notifications),
-		behind(t.Dropped, earlier.Dropped), behind(t.FlushRounds, earlier.FlushRounds),
-		behind(t.FlushNs, earlier.FlushNs)}
+	return Tally{
+		Kicks:         behind(t.Kicks, earlier.Kicks),
+		Notifications: behind(t.Notifications, earlier.Notifications),
+		Dropped:       behind(t.Dropped, earlier.Dropped),
+		Lost:          behind(t.Lost, earlier.Lost),
+		FlushRounds:   behind(t.FlushRounds, earlier.FlushRounds),
+		FlushNs:       behind(t.FlushNs, earlier.FlushNs),
+	}
 }
 
 // addAll adds the counts of a map to those of another.

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"math"
 	"math/bits"
 	"time"
 
@@ -70,13 +71,24 @@ func rowsOf(all *hist.Histogram, rows int) (first, step, n int) {
 	}
 }
 
+// octaves is from the fullest cell down to what is drawn faintest.
+const octaves = 12
+
+// Least is what a cell of a level has at least, in requests per second.
+func (h *Heat) Least(level, levels int) float64 {
+	if level <= 1 {
+		return 0
+	}
+	bits := ((level-1)*octaves + levels - 2) / (levels - 1)
+	return h.Max * math.Pow(2, float64(bits-1-octaves))
+}
+
 // Level is a cell's place on a scale of so many levels by its logarithm: 0 for an empty cell, levels
 // for the fullest. A cell with anything in it is above 0.
 func (h *Heat) Level(cell float64, levels int) int {
 	if cell <= 0 || h.Max <= 0 {
 		return 0
 	}
-	const span = 12 // octaves from the fullest down to what is drawn faintest
-	share := uint64(cell / h.Max * (1 << span))
-	return 1 + min(bits.Len64(share), span)*(levels-1)/span
+	share := uint64(cell / h.Max * (1 << octaves))
+	return 1 + min(bits.Len64(share), octaves)*(levels-1)/octaves
 }

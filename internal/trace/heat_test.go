@@ -63,6 +63,9 @@ func TestLevels(t *testing.T) {
 			t.Errorf("%v is on level %d after %d", cell, l, last)
 		}
 		last = l
+		if cell > 0 && (cell < h.Least(l, 11) || l < 11 && cell >= h.Least(l+1, 11)) {
+			t.Errorf("%v is on level %d, which begins at %v", cell, l, h.Least(l, 11))
+		}
 	}
 	if last != 11 {
 		t.Errorf("the fullest is on level %d", last)

@@ -41,7 +41,7 @@ func TestBegunAnew(t *testing.T) {
 
 func TestFoldAndAppend(t *testing.T) {
 	iv := example()
-	other := Key{Queue: 7, Type: "read", Size: "64K"}
+	other := Key{Queue: 7, Type: "read", Size: "<=64K"}
 	iv.Groups[other] = new(Counts).request(1, 65536, 1, 1, 1, 1)
 	folded := iv.Fold()
 	if len(folded.Groups) != 3 || folded.Groups[Key{Type: "read"}].Requests != 1001 {

@@ -55,6 +55,7 @@ type (
 		KernelKey
 		Operations uint64 `json:"operations"`
 		Bytes      uint64 `json:"bytes,omitempty"`
+		Errors     uint64 `json:"errors,omitempty"`
 		Punted     uint64 `json:"punted,omitempty"`
 		Ns         uint64 `json:"ns"`
 		Histogram  sparse `json:"histogram"`
@@ -111,7 +112,7 @@ func (r *Recorder) Add(iv *Interval) error {
 	}
 	for _, key := range kernelKeys(iv.Kernel) {
 		k := iv.Kernel[key]
-		line.Kernel = append(line.Kernel, kernelLine{key, k.Operations, k.Bytes, k.Punted, k.Ns,
+		line.Kernel = append(line.Kernel, kernelLine{key, k.Operations, k.Bytes, k.Errors, k.Punted, k.Ns,
 			sparseOf(&k.Latency)})
 	}
 	return r.line(line)
@@ -228,7 +229,8 @@ func (l *intervalLine) interval() (*Interval, error) {
 		iv.Groups[g.Key] = c
 	}
 	for _, k := range l.Kernel {
-		kernel := &Kernel{Operations: k.Operations, Bytes: k.Bytes, Punted: k.Punted, Ns: k.Ns}
+		kernel := &Kernel{Operations: k.Operations, Bytes: k.Bytes, Errors: k.Errors, Punted: k.Punted,
+			Ns: k.Ns}
 		if err := k.Histogram.fill(&kernel.Latency); err != nil {
 			return nil, fmt.Errorf("%s %s: %w", k.Layer, k.Op, err)
 		}
@@ -281,7 +283,7 @@ func kernelKeys(kernel map[KernelKey]*Kernel) []KernelKey {
 		keys = append(keys, key)
 	}
 	slices.SortFunc(keys, func(a, b KernelKey) int {
-		return cmp.Or(cmp.Compare(b.Layer, a.Layer), cmp.Compare(a.Op, b.Op)) // io_uring lies above block
+		return cmp.Or(slices.Index(Layers, a.Layer)-slices.Index(Layers, b.Layer), cmp.Compare(a.Op, b.Op))
 	})
 	return keys
 }

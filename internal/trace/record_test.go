@@ -83,7 +83,7 @@ func TestBadRecordings(t *testing.T) {
 		"backwards":       {lines[0] + lines[2] + lines[1], "line 3: begins before the line before it ends"},
 		"two in one line": {change("\n{\"time\"", "{\"time\""), "line 1: has more than one value"},
 		"unknown type":    {change(`"type":"read"`, `"type":"raed"`), "line 2: queue 0, type \"raed\""},
-		"twice":           {change(`"queue":1,"type":"flush"`, `"queue":1,"type":"write","size":"64K"`), "there twice"},
+		"twice":           {change(`"queue":1,"type":"flush","size":"none"`, `"queue":1,"type":"write","size":"\u003c=64K"`), "there twice"},
 		"slot":            {change(`"total":[[`, `"total":[[256,1],[`), "total: histogram has slot 256"},
 		"missing part":    {change(`"total":[[`, `"totel":[[`), "line 2: "},
 		"missing time":    {change(`"device_ns"`, `"devise_ns"`), "line 2: not the times of all parts"},

@@ -71,6 +71,7 @@ type KernelSummary struct {
 	KernelKey
 	Operations uint64 `json:"operations"`
 	Bytes      uint64 `json:"bytes"`
+	Errors     uint64 `json:"errors"`
 	Punted     uint64 `json:"punted"`
 	Mean       uint64 `json:"mean_ns"`
 	P50        uint64 `json:"p50_ns"`
@@ -95,7 +96,7 @@ func Summarize(iv *Interval, buckets bool) Summary {
 	}
 	for _, key := range kernelKeys(iv.Kernel) {
 		k := iv.Kernel[key]
-		s.Kernel = append(s.Kernel, KernelSummary{key, k.Operations, k.Bytes, k.Punted,
+		s.Kernel = append(s.Kernel, KernelSummary{key, k.Operations, k.Bytes, k.Errors, k.Punted,
 			mean(k.Ns, k.Latency.Count()), k.Latency.Quantile(0.5), k.Latency.Quantile(0.99)})
 	}
 	return s

@@ -52,6 +52,9 @@ func (s *Summary) Print(w io.Writer, notes []string) {
 		notes = append(notes, fmt.Sprintf("%d events came too fast and are missing from the lists above; "+
 			"the counts are complete", s.Tally.Dropped))
 	}
+	if s.Tally.Lost > 0 {
+		notes = append(notes, fmt.Sprintf("%d requests could not be counted", s.Tally.Lost))
+	}
 	for _, n := range notes {
 		fmt.Fprintf(w, "\nnote: %s\n", n)
 	}
@@ -125,30 +128,20 @@ func (s *Summary) printGroups(w io.Writer) {
 	}
 	fmt.Fprintln(w, "\nTYPE         SIZE   QUEUE    REQUESTS     IOPS   THROUGHPUT  DEPTH      MEAN       P50       P99")
 	for _, g := range s.Groups {
-		fmt.Fprintf(w, "%-12s %-6s %5d %11d %8s %12s %6s %9s %9s %9s\n", g.Type, sizeName(g.Size), g.Queue,
+		fmt.Fprintf(w, "%-12s %-6s %5d %11d %8s %12s %6s %9s %9s %9s\n", g.Type, g.Size, g.Queue,
 			g.Requests, Rate(g.IOPS), Throughput(g.BytesPerSecond), Rate(g.Depth), Nanos(g.Mean), Nanos(g.P50),
 			Nanos(g.P99))
 	}
-}
-
-func sizeName(class string) string {
-	switch class {
-	case "":
-		return "-"
-	case "more":
-		return ">256K"
-	}
-	return "<=" + class
 }
 
 func (s *Summary) printKernel(w io.Writer) {
 	if len(s.Kernel) == 0 {
 		return
 	}
-	fmt.Fprintln(w, "\nIN THE KERNEL             OPERATIONS     PUNTED      MEAN       P50       P99")
+	fmt.Fprintln(w, "\nIN THE KERNEL               OPERATIONS     FAILED     PUNTED      MEAN       P50       P99")
 	for _, k := range s.Kernel {
-		fmt.Fprintf(w, "%-9s %-14s %11d %10d %9s %9s %9s\n", k.Layer, k.Op, k.Operations, k.Punted,
-			Nanos(k.Mean), Nanos(k.P50), Nanos(k.P99))
+		fmt.Fprintf(w, "%-12s %-14s %10d %10d %10d %9s %9s %9s\n", k.Layer, k.Op, k.Operations, k.Errors,
+			k.Punted, Nanos(k.Mean), Nanos(k.P50), Nanos(k.P99))
 	}
 }
 

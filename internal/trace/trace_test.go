@@ -28,9 +28,9 @@ func (c *Counts) count(p Part, n, ns uint64) {
 }
 
 var (
-	reads  = Key{Queue: 0, Type: "read", Size: "4K"}
-	writes = Key{Queue: 1, Type: "write", Size: "64K"}
-	flush  = Key{Queue: 1, Type: "flush"}
+	reads  = Key{Queue: 0, Type: "read", Size: "<=4K"}
+	writes = Key{Queue: 1, Type: "write", Size: "<=64K"}
+	flush  = Key{Queue: 1, Type: "flush", Size: "none"}
 )
 
 // example is an interval of a second with everything in it.
@@ -46,7 +46,7 @@ func example() *Interval {
 		Kernel: map[KernelKey]*Kernel{
 			{"io_uring", "writev"}: {Operations: 50, Bytes: 50 << 20, Punted: 3, Ns: 50_000_000,
 				Latency: *histogram(50, 1_000_000)},
-			{"block", "write"}: {Operations: 60, Ns: 54_000_000, Latency: *histogram(60, 900_000)},
+			{"block device", "write"}: {Operations: 60, Ns: 54_000_000, Latency: *histogram(60, 900_000)},
 		},
 		Tally: Tally{Kicks: 500, Notifications: 400, Dropped: 1, FlushRounds: 2, FlushNs: 10_000_000},
 		Events: []Event{
