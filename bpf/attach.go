@@ -147,10 +147,7 @@ func (t *Tracer) Close() error {
 		return nil
 	}
 	t.stop()
-	var errs []error
-	for _, l := range t.links {
-		errs = append(errs, l.Close())
-	}
+	errs := []error{closeAll(t.links)}
 	if t.pins != nil && !t.keep {
 		errs = append(errs, t.pins.remove())
 	}
@@ -160,4 +157,17 @@ func (t *Tracer) Close() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// closeAll closes links side by side, as the kernel takes a tenth of a second for each.
+func closeAll(links map[string]link.Link) error {
+	errs := make(chan error, len(links))
+	for _, l := range links {
+		go func() { errs <- l.Close() }()
+	}
+	var all []error
+	for range links {
+		all = append(all, <-errs)
+	}
+	return errors.Join(all...)
 }

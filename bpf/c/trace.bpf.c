@@ -111,7 +111,7 @@ struct {
 	__uint(max_entries, 1 << 20);
 } events SEC(".maps");
 
-/* Records are copied here in chunks. An element per queue, not per processor: a program may be
+/* Records but the first are copied here in chunks. An element per queue, not per processor: a program may be
  * preempted, and then another queue's may run on the same processor. */
 #define CHUNK 16
 #define MAX_BATCH 4096
@@ -209,9 +209,8 @@ static __always_inline void outlier(struct request *r, __u64 total)
 	bpf_ringbuf_submit(e, 0);
 }
 
-static __always_inline void count(struct parts *p, struct request *r)
+static __always_inline void count(struct parts *p, struct request *r, __u64 total)
 {
-	__u64 total = since(r->looked, r->published);
 	__u64 ring = since(r->looked, r->taken);
 	__u64 publication = since(r->settled, r->published);
 	__u64 store = since(ring + publication + r->device, total);
@@ -231,10 +230,25 @@ static __always_inline void count(struct parts *p, struct request *r)
 	p->ns[4] += publication;
 }
 
+static __noinline int tally(struct request *r, __u64 outlier_ns)
+{
+	__u64 total = since(r->looked, r->published);
+	struct parts *p = parts_of(r);
+
+	if (!p) {
+		lose(0, 1);
+		return 0;
+	}
+	count(p, r, total);
+	if (outlier_ns && total >= outlier_ns)
+		outlier(r, total);
+	return 0;
+}
+
 struct batch {
-	__u64 records; /* where they are in the process */
+	struct request *next; /* in the process */
 	__u64 outlier_ns;
-	__u32 count;
+	__u32 left;
 	__u32 queue;
 };
 
@@ -242,40 +256,28 @@ static long one_record(__u32 i, struct batch *b)
 {
 	__u32 queue = b->queue;
 	struct scratch *s = bpf_map_lookup_elem(&scratch, &queue);
-	struct request *r;
-	struct parts *p;
-	__u64 total;
 
 	if (!s)
 		return 1;
-	r = &s->records[i & (CHUNK - 1)];
-	p = parts_of(r);
-	if (!p) {
-		lose(0, 1);
-		return 0;
-	}
-	count(p, r);
-	total = since(r->looked, r->published);
-	if (b->outlier_ns && total >= b->outlier_ns)
-		outlier(r, total);
+	tally(&s->records[i & (CHUNK - 1)], b->outlier_ns);
 	return 0;
 }
 
 static long one_chunk(__u32 i, struct batch *b)
 {
-	__u32 queue = b->queue, first = i * CHUNK, n = b->count - first;
+	__u32 queue = b->queue, n = b->left;
 	struct scratch *s = bpf_map_lookup_elem(&scratch, &queue);
 
-	if (!s || first >= b->count)
+	if (!s || !n)
 		return 1;
 	if (n > CHUNK)
 		n = CHUNK;
-	if (bpf_probe_read_user(s, n * sizeof(struct request),
-				(void *)(b->records + first * sizeof(struct request)))) {
+	if (bpf_probe_read_user(s, n * sizeof(struct request), b->next))
 		lose(0, n);
-		return 0;
-	}
-	bpf_loop(n, one_record, b, 0);
+	else
+		bpf_loop(n, one_record, b, 0);
+	b->next += n;
+	b->left -= n;
 	return 0;
 }
 
@@ -293,22 +295,25 @@ static __always_inline void note_batch(__u32 queue, __u64 inflight)
 SEC("uprobe/belay_requests")
 int requests(struct pt_regs *ctx)
 {
-	struct batch b = {.records = ARG1(ctx), .count = ARG2(ctx)};
+	struct batch b = {.next = (void *)ARG1(ctx), .left = ARG2(ctx)};
 	struct config *c = wanted(ARG3(ctx));
-	struct request *first = (void *)b.records;
-	__u16 queue = 0;
+	struct request first;
 
-	if (!c || !b.count)
+	if (!c || !b.left)
 		return 0;
-	if (bpf_probe_read_user(&queue, sizeof(queue), &first->queue) || queue >= QUEUES ||
-	    b.count > MAX_BATCH) {
-		lose(0, b.count);
+	if (bpf_probe_read_user(&first, sizeof(first), b.next) || first.queue >= QUEUES ||
+	    b.left > MAX_BATCH) {
+		lose(0, b.left);
 		return 0;
 	}
-	b.queue = queue;
+	b.queue = first.queue;
 	b.outlier_ns = c->outlier_ns;
-	note_batch(queue, ARG4(ctx));
-	bpf_loop((b.count + CHUNK - 1) / CHUNK, one_chunk, &b, 0);
+	note_batch(b.queue, ARG4(ctx));
+	tally(&first, b.outlier_ns);
+	b.next++;
+	b.left--;
+	if (b.left)
+		bpf_loop((b.left + CHUNK - 1) / CHUNK, one_chunk, &b, 0);
 	return 0;
 }
 

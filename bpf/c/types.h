@@ -31,18 +31,32 @@ struct histogram {
 	__u64 slots[SLOTS];
 };
 
+/* log2_of has the highest bit of a number by the hash of all bits up to it (a de Bruijn sequence):
+ * BPF has no instruction for that, and times are too irregular for branches to be foreseen. */
+static const __u8 log2_of[64] = {
+	0, 47, 1, 56, 48, 27, 2, 60, 57, 49, 41, 37, 28, 16, 3, 61,
+	54, 58, 35, 52, 50, 42, 21, 44, 38, 32, 29, 23, 17, 11, 4, 62,
+	46, 55, 26, 59, 40, 36, 15, 53, 34, 51, 20, 43, 31, 22, 10, 45,
+	25, 39, 14, 33, 19, 30, 9, 24, 13, 18, 8, 12, 7, 6, 5, 63,
+};
+
+static __always_inline __u32 log2(__u64 v)
+{
+	v |= v >> 1;
+	v |= v >> 2;
+	v |= v >> 4;
+	v |= v >> 8;
+	v |= v >> 16;
+	v |= v >> 32;
+	return log2_of[(v * 0x03f79d71b4cb0a89ULL) >> 58];
+}
+
 /* slot is hist.Slot: units of 16 ns, eight slots for each octave. */
 static __always_inline __u32 slot(__u64 ns)
 {
-	__u64 u = ns >> 4, v = u;
-	__u32 e = 0, s;
+	__u64 u = ns >> 4;
+	__u32 e = log2(u), s;
 
-	if (v >> 32) { e += 32; v >>= 32; }
-	if (v >> 16) { e += 16; v >>= 16; }
-	if (v >> 8) { e += 8; v >>= 8; }
-	if (v >> 4) { e += 4; v >>= 4; }
-	if (v >> 2) { e += 2; v >>= 2; }
-	e += v >> 1;
 	if (e < 3)
 		s = u;
 	else if (e > 33)
