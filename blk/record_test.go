@@ -1,6 +1,7 @@
 package blk
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/belay-vm/belay/internal/bio"
@@ -74,9 +75,15 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// BenchmarkRecords is what records and clocks cost for a batch of requests of which nobody is told.
+// BenchmarkRecords is what clocks, records and counters cost for a batch of requests while nobody
+// watches.
 func BenchmarkRecords(b *testing.B) {
-	const batch = 32
+	for _, batch := range []int{1, 8, 32} {
+		b.Run(fmt.Sprintf("batch=%d", batch), func(b *testing.B) { benchRecords(b, batch) })
+	}
+}
+
+func benchRecords(b *testing.B, batch int) {
 	o, err := Options{Queues: 1}.withCounters()
 	must(b, err)
 	l := &loop{dev: &Device{opts: o}, q: new(vhostuser.Queue), tally: tally{to: o.countersOf(0)}}
