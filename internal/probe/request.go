@@ -26,14 +26,14 @@ func (t Type) String() string {
 }
 
 // Request is the record of one request that was published: 80 bytes, whose layout is an interface
-// (struct belay_request in bpf/c). Times are nanoseconds of CLOCK_MONOTONIC, which is the clock of
+// (struct request in bpf/c, docs/TRACING.md). Times are nanoseconds of CLOCK_MONOTONIC, which is the clock of
 // bpf_ktime_get_ns; each is read once for a batch of requests, not for each of them.
 //
 // The parts of a request's time are ring (Taken-Looked), device (Device), publication
 // (Published-Settled) and store (the rest). They add up to Published-Looked.
 type Request struct {
-	// Looked is when it was not yet in the ring: the last look that did not find it or, if the
-	// worker slept then, when it was woken. It has not waited longer.
+	// Looked is when it was not yet in the ring: the last look that did not find it, so that it
+	// cannot have waited longer; if the worker slept, when it was woken.
 	Looked    uint64
 	Taken     uint64 // out of the ring
 	Handed    uint64 // first to the device below; 0 if it never was
