@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 
 	tea "charm.land/bubbletea/v2"
+	"charm.land/lipgloss/v2"
 	"github.com/charmbracelet/colorprofile"
 )
 
@@ -46,6 +48,15 @@ func Show(ctx context.Context, in io.Reader, out io.Writer, page Page, work Work
 		return nil
 	}
 	return shown
+}
+
+// Fit makes one text of lines, without what does not fit on a terminal of that size.
+func Fit(lines []string, width, height int) string {
+	fitting := make([]string, min(len(lines), max(height, 1)))
+	for i := range fitting {
+		fitting[i] = lipgloss.NewStyle().Inline(true).MaxWidth(width).Render(lines[i])
+	}
+	return strings.Join(fitting, "\n")
 }
 
 // changed alters the page.

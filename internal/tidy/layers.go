@@ -29,7 +29,7 @@ var layers = []layer{
 	{"internal/screen", nil},
 	{"internal/size", nil},
 	{"internal/tidy", nil},
-	{"internal/trace", []string{"internal/hist"}},
+	{"internal/trace", []string{"internal/hist", "internal/screen"}},
 	{"internal/trace/picture", []string{"internal/hist", "internal/trace"}},
 	{"vhostuser", nil},
 	{"vhostuser/vhosttest", nil},

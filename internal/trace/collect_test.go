@@ -71,8 +71,8 @@ func TestCollect(t *testing.T) {
 	}
 	ticks <- time.Time{}
 	iv := <-got
-	if iv.Span != time.Second || iv.Groups[reads].Requests != 10 || len(iv.Events) != 2 || len(iv.Outliers) != 1 ||
-		iv.FlushRounds != 1 || iv.FlushNs != 7 {
+	if iv.Span != time.Second || iv.Groups[reads].Requests != 10 || len(iv.Events) != 2 ||
+		len(iv.Outliers) != 1 || iv.FlushRounds != 1 || iv.FlushNs != 7 {
 		t.Errorf("first interval: %+v", iv)
 	}
 	if iv.Events[0].Kind != Started || iv.Events[1].Time.Sub(iv.Events[0].Time) != 1 {

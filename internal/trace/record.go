@@ -155,7 +155,8 @@ func NewPlayer(r io.Reader) (*Player, error) {
 		return nil, errors.New("is not a recording of belay trace")
 	}
 	if version.Version != Version {
-		return nil, fmt.Errorf("is a recording of version %d; this belay reads version %d", version.Version, Version)
+		return nil, fmt.Errorf("is a recording of version %d; this belay reads version %d",
+			version.Version, Version)
 	}
 	return p, p.decode(b, &p.Header)
 }

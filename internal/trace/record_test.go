@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-var header = Header{Volume: "/var/lib/belay/web", PID: 77, Program: "v1", Begun: noon, Notes: []string{"a note"}}
+var header = Header{Volume: "/var/lib/belay/web", PID: 77, Program: "v1", Begun: noon,
+	Notes: []string{"a note"}}
 
 // recording has the example twice.
 func recording(t testing.TB) []byte {
@@ -83,12 +84,13 @@ func TestBadRecordings(t *testing.T) {
 		"backwards":       {lines[0] + lines[2] + lines[1], "line 3: begins before the line before it ends"},
 		"two in one line": {change("\n{\"time\"", "{\"time\""), "line 1: has more than one value"},
 		"unknown type":    {change(`"type":"read"`, `"type":"raed"`), "line 2: queue 0, type \"raed\""},
-		"twice":           {change(`"queue":1,"type":"flush","size":"none"`, `"queue":1,"type":"write","size":"\u003c=64K"`), "there twice"},
-		"slot":            {change(`"total":[[`, `"total":[[256,1],[`), "total: histogram has slot 256"},
-		"missing part":    {change(`"total":[[`, `"totel":[[`), "line 2: "},
-		"missing time":    {change(`"device_ns"`, `"devise_ns"`), "line 2: not the times of all parts"},
-		"unknown event":   {change(`"checkpoint sealed"`, `"sealed"`), `line 2: unknown event "sealed"`},
-		"negative":        {change(`"requests":1000`, `"requests":-1`), "line 2: "},
+		"twice": {change(`"queue":1,"type":"flush","size":"none"`,
+			`"queue":1,"type":"write","size":"\u003c=64K"`), "there twice"},
+		"slot":          {change(`"total":[[`, `"total":[[256,1],[`), "total: histogram has slot 256"},
+		"missing part":  {change(`"total":[[`, `"totel":[[`), "line 2: "},
+		"missing time":  {change(`"device_ns"`, `"devise_ns"`), "line 2: not the times of all parts"},
+		"unknown event": {change(`"checkpoint sealed"`, `"sealed"`), `line 2: unknown event "sealed"`},
+		"negative":      {change(`"requests":1000`, `"requests":-1`), "line 2: "},
 	} {
 		_, err := play([]byte(c.file))
 		if err == nil || !strings.Contains(err.Error(), c.want) {

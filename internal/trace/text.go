@@ -126,7 +126,8 @@ func (s *Summary) printGroups(w io.Writer) {
 	if len(s.Groups) <= len(s.Types) {
 		return
 	}
-	fmt.Fprintln(w, "\nTYPE         SIZE   QUEUE    REQUESTS     IOPS   THROUGHPUT  DEPTH      MEAN       P50       P99")
+	fmt.Fprintf(w, "\n%-12s %-6s %5s %11s %8s %12s %6s %9s %9s %9s\n", "TYPE", "SIZE", "QUEUE", "REQUESTS",
+		"IOPS", "THROUGHPUT", "DEPTH", "MEAN", "P50", "P99")
 	for _, g := range s.Groups {
 		fmt.Fprintf(w, "%-12s %-6s %5d %11d %8s %12s %6s %9s %9s %9s\n", g.Type, g.Size, g.Queue,
 			g.Requests, Rate(g.IOPS), Throughput(g.BytesPerSecond), Rate(g.Depth), Nanos(g.Mean), Nanos(g.P50),
@@ -138,7 +139,8 @@ func (s *Summary) printKernel(w io.Writer) {
 	if len(s.Kernel) == 0 {
 		return
 	}
-	fmt.Fprintln(w, "\nIN THE KERNEL               OPERATIONS     FAILED     PUNTED      MEAN       P50       P99")
+	fmt.Fprintf(w, "\n%-27s %10s %10s %10s %9s %9s %9s\n", "IN THE KERNEL", "OPERATIONS", "FAILED", "PUNTED",
+		"MEAN", "P50", "P99")
 	for _, k := range s.Kernel {
 		fmt.Fprintf(w, "%-12s %-14s %10d %10d %10d %9s %9s %9s\n", k.Layer, k.Op, k.Operations, k.Errors,
 			k.Punted, Nanos(k.Mean), Nanos(k.P50), Nanos(k.P99))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"charm.land/lipgloss/v2"
+	"github.com/belay-vm/belay/internal/screen"
 )
 
 // maxColumns is how many intervals a view remembers: more than a terminal is wide.
@@ -99,16 +100,7 @@ func (v *View) Render(width, height int, colored bool) string {
 	lines = append(lines, v.heat(columns, width, heat, colored)...)
 	lines = append(lines, strings.Split(strings.TrimRight(below.String(), "\n"), "\n")...)
 	lines = append(lines, outliers...)
-	return strings.Join(fit(lines, width, height), "\n")
-}
-
-// fit cuts what does not fit on the screen.
-func fit(lines []string, width, height int) []string {
-	lines = lines[:min(len(lines), max(height, 1))]
-	for i, l := range lines {
-		lines[i] = lipgloss.NewStyle().Inline(true).MaxWidth(width).Render(l)
-	}
-	return lines
+	return screen.Fit(lines, width, height)
 }
 
 func (v *View) head(width int, colored bool) string {

@@ -85,12 +85,13 @@ func TestPictures(t *testing.T) {
 	s := story(t)
 	for name, want := range map[string]string{"heat": "rollback to 4711", "percentiles": "p99.9",
 		"parts": "publication"} {
-		if text := drawn(t, s, name); !strings.Contains(text, want) || !strings.Contains(text, "web: 50000 requests") {
+		text := drawn(t, s, name)
+		if !strings.Contains(text, want) || !strings.Contains(text, "web: 50000 requests") {
 			t.Errorf("%s without %q: %s", name, want, text)
 		}
 	}
 	all := drawn(t, s, Names...)
-	for _, want := range []string{"latency of all requests", "percentiles", "mean latency by part", "time since"} {
+	for _, want := range []string{"latency of all", "percentiles", "mean latency", "time since"} {
 		if strings.Count(all, want) != 1 {
 			t.Errorf("%q is there %d times", want, strings.Count(all, want))
 		}
