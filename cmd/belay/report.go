@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -43,8 +44,12 @@ func (a *app) report(path, out string, histogram bool) error {
 	}
 	defer file.Close()
 	story, err := trace.ReadStory(file, picture.Columns)
-	if err != nil {
-		return about(path, reason(err))
+	var failed *fs.PathError // which names the file itself
+	switch {
+	case errors.As(err, &failed):
+		return reason(err)
+	case err != nil:
+		return about(path, err)
 	}
 	drawn, err := drawStory(story, out)
 	if err != nil {

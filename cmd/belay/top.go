@@ -139,4 +139,3 @@ func (p *topPage) Render(width, height int, _ bool) string {
 	text := fmt.Sprintf("belay top  %s  q quit\n\n%s", clock(p.line.Time), topTable(p.line.Volumes))
 	return screen.Fit(strings.Split(text, "\n"), width, height)
 }
-

@@ -114,6 +114,14 @@ func (t traced) title() string {
 	return fmt.Sprintf("%s (process %d)", t.dir, t.pid)
 }
 
+// volume is what a recording calls it.
+func (t traced) volume() string {
+	if t.dir == "" {
+		return t.title()
+	}
+	return absolute(t.dir)
+}
+
 func (a *app) trace(ctx context.Context, what string, o traceOptions) error {
 	if err := o.check(); err != nil {
 		return err
@@ -196,6 +204,6 @@ func (a *app) unpin(what string) error {
 
 // header is the first line of a recording of it.
 func (t traced) header(notes []string) trace.Header {
-	return trace.Header{Volume: t.dir, PID: t.pid, Program: programVersion().Version, Begun: time.Now(),
+	return trace.Header{Volume: t.volume(), PID: t.pid, Program: programVersion().Version, Begun: time.Now(),
 		Notes: notes}
 }

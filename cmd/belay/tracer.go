@@ -67,7 +67,7 @@ func happeningOf(e *bpf.Event) (trace.Happening, bool) {
 	kind, known := kinds[e.Kind]
 	switch {
 	case e.Kind == bpf.Outlier:
-		h.Outlier = outlierOf(&e.Request)
+		h.At, h.Outlier = e.Request.Published, outlierOf(&e.Request) // one moment for its whole batch
 	case e.Kind == bpf.FlushRound:
 		h.Flush, h.Ns = true, e.DataNs+e.JournalNs
 	case known:

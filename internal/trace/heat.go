@@ -52,7 +52,11 @@ func NewHeat(columns []*Interval, kind string, rows int) *Heat {
 	return h
 }
 
-// rowsOf chooses the rows: a power of two of slots each, as few as will do.
+// rowSlots are how many slots a row may have: parts of an octave, which has 8, or several.
+var rowSlots = []int{1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, hist.Slots}
+
+// rowsOf chooses the rows: of as few slots each as will do. They begin at a multiple of those, so that
+// they stay where they are while the latencies change a little.
 func rowsOf(all *hist.Histogram, rows int) (first, step, n int) {
 	first, last := hist.Slots, -1
 	for slot, count := range all {
@@ -63,12 +67,12 @@ func rowsOf(all *hist.Histogram, rows int) (first, step, n int) {
 	if last < 0 {
 		return 0, 1, 0
 	}
-	for step = 1; ; step *= 2 {
-		first = first / step * step
+	for _, step = range rowSlots {
 		if n = last/step - first/step + 1; n <= max(rows, 1) {
-			return first, step, n
+			break
 		}
 	}
+	return first / step * step, step, n
 }
 
 // octaves is from the fullest cell down to what is drawn faintest.

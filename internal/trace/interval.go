@@ -54,6 +54,7 @@ type Outlier struct {
 	Status uint8     `json:"status"` // virtio-blk's: 0 is success
 	Epoch  uint64    `json:"epoch"`
 	Ns     Times     `json:"parts"`
+	Alike  uint64    `json:"alike,omitempty"` // others of its batch that took as long in all parts
 }
 
 // Between returns the interval from one snapshot to a later one. Offset is what is added to a
@@ -111,9 +112,24 @@ func (iv *Interval) Append(next *Interval) {
 func (iv *Interval) keep(more []Outlier) {
 	all := slices.Concat(iv.Outliers, more) // the two may share an array with another interval
 	slices.SortStableFunc(all, func(a, b Outlier) int {
-		return cmp.Compare(b.Ns[Total], a.Ns[Total])
+		return cmp.Or(cmp.Compare(b.Ns[Total], a.Ns[Total]), a.Time.Compare(b.Time),
+			cmp.Compare(a.Queue, b.Queue), cmp.Compare(a.Type, b.Type))
 	})
-	iv.Outliers = all[:min(len(all), MaxOutliers)]
+	n := 0
+	for _, o := range all {
+		if n > 0 && all[n-1].alike(&o) {
+			all[n-1].Alike += 1 + o.Alike
+			continue
+		}
+		all[n] = o
+		n++
+	}
+	iv.Outliers = all[:min(n, MaxOutliers)]
+}
+
+// alike says whether two were in one batch and took as long: one line says it of both.
+func (o *Outlier) alike(other *Outlier) bool {
+	return o.Time.Equal(other.Time) && o.Queue == other.Queue && o.Type == other.Type && o.Ns == other.Ns
 }
 
 // Depth is how many of the requests counted were under way on average.

@@ -56,7 +56,7 @@ func TestFoldAndAppend(t *testing.T) {
 	sum.Append(iv)
 	sum.Append(next)
 	if sum.Span != 2*time.Second || !sum.Time.Equal(noon) || sum.Groups[reads].Requests != 2000 ||
-		sum.Kicks != 1000 || len(sum.Events) != 4 || sum.FlushRounds != 4 || len(sum.Outliers) != 2 {
+		sum.Kicks != 1000 || len(sum.Events) != 4 || sum.FlushRounds != 4 || len(sum.Outliers) != 1 {
 		t.Errorf("sum: %+v", sum)
 	}
 	if iv.Groups[reads].Requests != 1000 || len(iv.Outliers) != 1 {
@@ -72,6 +72,20 @@ func TestOnlyTheSlowestAreKept(t *testing.T) {
 	if len(iv.Outliers) != MaxOutliers || iv.Outliers[0].Ns[Total] != 999 ||
 		iv.Outliers[MaxOutliers-1].Ns[Total] != 1000-MaxOutliers {
 		t.Errorf("kept: %v", iv.Outliers)
+	}
+}
+
+// TestAlike: what was in one batch and took as long is listed once.
+func TestAlike(t *testing.T) {
+	var iv Interval
+	slow := Outlier{Time: noon, Type: "read", Ns: Times{Total: 5}}
+	other := slow
+	other.Type = "write"
+	for range 10 {
+		iv.keep([]Outlier{slow, other, slow})
+	}
+	if len(iv.Outliers) != 2 || iv.Outliers[0].Alike != 19 || iv.Outliers[1].Alike != 9 {
+		t.Errorf("kept: %+v", iv.Outliers)
 	}
 }
 

@@ -9,14 +9,14 @@ import (
 )
 
 // LineHead is the heading above the lines that PrintLine prints.
-const LineHead = "TIME          IOPS   THROUGHPUT  DEPTH      MEAN       P50       P99     P99.9" +
+const LineHead = "TIME            IOPS   THROUGHPUT  DEPTH      MEAN       P50       P99     P99.9" +
 	"  RING STORE DEVICE  PUB"
 
 // PrintLine prints an interval in one line, and its marked events in a line each.
 func PrintLine(w io.Writer, iv *Interval) {
 	c := iv.Only("")
 	h := &c.Parts[Total]
-	fmt.Fprintf(w, "%s  %7s  %11s  %5s", iv.Time.Local().Format("15:04:05"), Rate(perSecond(float64(c.Requests),
+	fmt.Fprintf(w, "%s  %7s  %11s  %5s", iv.Time.Local().Format("15:04:05.0"), Rate(perSecond(float64(c.Requests),
 		iv.Span)), Throughput(perSecond(float64(c.Bytes), iv.Span)), Rate(c.Depth(iv.Span)))
 	if c.Requests > 0 {
 		fmt.Fprintf(w, " %9s %9s %9s %9s", Nanos(mean(c.Ns[Total], c.Requests)), Nanos(h.Quantile(0.5)),

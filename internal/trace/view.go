@@ -73,7 +73,7 @@ const (
 	labelWidth  = 10 // of the rows of the heat map
 	leastHeat   = 4
 	mostHeat    = 20
-	fixedHeight = 2 + 2 + 7 // head, foot of the map, table
+	fixedHeight = 2 + 2 // head and foot of the map
 )
 
 // Render draws the view.
@@ -91,9 +91,9 @@ func (v *View) Render(width, height int, colored bool) string {
 	}
 	var below strings.Builder
 	v.table(&below, at, colored)
-	v.kernelLine(&below, at)
+	v.kernelLines(&below, at)
 	v.notesLines(&below)
-	left := height - fixedHeight - 2
+	left := height - fixedHeight - strings.Count(below.String(), "\n")
 	outliers := v.outlierLines(columns, max(left/3, 3))
 	heat := min(max(left-len(outliers), leastHeat), mostHeat)
 	lines := []string{v.head(width, colored), v.load(at)}
@@ -242,19 +242,22 @@ func (v *View) table(b *strings.Builder, iv *Interval, colored bool) {
 	}
 }
 
-func (v *View) kernelLine(b *strings.Builder, iv *Interval) {
-	var words []string
+// kernelLines have one line for io_uring and one for the block devices.
+func (v *View) kernelLines(b *strings.Builder, iv *Interval) {
+	words := map[string][]string{}
 	for _, key := range kernelKeys(iv.Kernel) {
 		k := iv.Kernel[key]
-		word := fmt.Sprintf("%s %s %s/s p99 %s", key.Layer, key.Op,
-			Rate(perSecond(float64(k.Operations), iv.Span)), Nanos(k.Latency.Quantile(0.99)))
+		word := fmt.Sprintf("%s %s/s p99 %s", key.Op, Rate(perSecond(float64(k.Operations), iv.Span)),
+			Nanos(k.Latency.Quantile(0.99)))
 		if k.Punted > 0 {
 			word += fmt.Sprintf(" (%s/s punted)", Rate(perSecond(float64(k.Punted), iv.Span)))
 		}
-		words = append(words, word)
+		words[key.Layer] = append(words[key.Layer], word)
 	}
-	if len(words) > 0 {
-		fmt.Fprintf(b, "  kernel: %s\n", strings.Join(words, " · "))
+	for _, layer := range []string{"io_uring", "block device"} {
+		if len(words[layer]) > 0 {
+			fmt.Fprintf(b, "  %s: %s\n", layer, strings.Join(words[layer], " · "))
+		}
 	}
 }
 
@@ -282,7 +285,7 @@ func (v *View) outlierLines(columns []*Interval, most int) []string {
 			lines = append(lines, "  SLOWEST")
 		}
 		if len(lines) < most {
-			lines = append(lines, fmt.Sprintf("  %s %9s  %s: %s", clock(o.Time), Nanos(o.Ns[Total]), o.Type,
+			lines = append(lines, fmt.Sprintf("  %s %9s  %s: %s", clock(o.Time), Nanos(o.Ns[Total]), o.Type+o.more(),
 				o.breakdown())+fmt.Sprintf("  (sector %d, epoch %d)", o.Sector, o.Epoch))
 		}
 	}

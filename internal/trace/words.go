@@ -56,6 +56,14 @@ func decimals(v float64) int {
 // Throughput prints bytes per second.
 func Throughput(v float64) string { return humanize.IBytes(uint64(math.Max(v, 0))) + "/s" }
 
+// more says how many others an outlier stands for.
+func (o Outlier) more() string {
+	if o.Alike == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" and %d more", o.Alike)
+}
+
 // clock prints the time of day to the millisecond.
 func clock(t time.Time) string { return t.Local().Format("15:04:05.000") }
 
@@ -78,12 +86,15 @@ func (e Event) sentence() string {
 	return b.String()
 }
 
-// sentence is how an outlier is told, with the part that took longest first.
+// sentence is how an outlier is told.
 func (o Outlier) sentence() string {
 	where := fmt.Sprintf("%s of %s at sector %d, queue %d, epoch %d", o.Type,
 		humanize.IBytes(uint64(o.Bytes)), o.Sector, o.Queue, o.Epoch)
 	if o.Bytes == 0 {
 		where = fmt.Sprintf("%s, queue %d, epoch %d", o.Type, o.Queue, o.Epoch)
+	}
+	if o.Alike > 0 {
+		where += fmt.Sprintf(", and %d more with it", o.Alike)
 	}
 	if o.Status != 0 {
 		where += fmt.Sprintf(", failed with status %d", o.Status)

@@ -34,7 +34,11 @@ func heatMap(p *plot.Plot, s *trace.Story) error {
 	p.Add(&cells{h, s}, &marks{s})
 	p.Legend.Add("requests/s")
 	for level := len(levels); level > 0; level -= 2 {
-		p.Legend.Add("from "+trace.Rate(h.Least(level, len(levels))), swatch{levels[level-1]})
+		name := "from " + trace.Rate(h.Least(level, len(levels)))
+		if level == 1 {
+			name = "less"
+		}
+		p.Legend.Add(name, swatch{levels[level-1]})
 	}
 	return nil
 }
@@ -82,8 +86,8 @@ func (m *cells) Plot(c draw.Canvas, p *plot.Plot) {
 // marks are lines where checkpoints were started and the like. It implements plot.Plotter.
 type marks struct{ story *trace.Story }
 
-// maxLabels is how many marks get their numbers.
-const maxLabels = 30
+// maxLabels is how many marks may have names before there are none at all.
+const maxLabels = 12
 
 var markColors = map[trace.EventKind]color.Color{
 	trace.Started:     color.RGBA{0xd6, 0x2f, 0x2f, 0xff},
@@ -91,24 +95,26 @@ var markColors = map[trace.EventKind]color.Color{
 	trace.Resubmitted: color.RGBA{0xe0, 0x8a, 0x10, 0xff},
 }
 
-// Plot draws a dashed line at each moment, and the checkpoint's number above it.
+// Plot draws a dashed line at each moment, and what happened beside its top.
 func (m *marks) Plot(c draw.Canvas, p *plot.Plot) {
 	x, _ := p.Transforms(&c)
-	drawn := 0
+	var marked []trace.Event
 	for _, e := range m.story.Total.Events {
-		col, ok := markColors[e.Kind]
 		at := x(since(m.story, e.Time))
-		if !ok || at < c.Min.X || at > c.Max.X {
-			continue
+		if markColors[e.Kind] != nil && at >= c.Min.X && at <= c.Max.X {
+			marked = append(marked, e)
 		}
-		c.StrokeLine2(draw.LineStyle{Color: col, Width: 0.8, Dashes: []vg.Length{3, 2}},
+	}
+	style := text.Style{Font: font.Font{Typeface: "Liberation", Variant: "Sans", Size: 8},
+		XAlign: draw.XLeft, YAlign: draw.YTop, Handler: plot.DefaultTextHandler}
+	for _, e := range marked {
+		at := x(since(m.story, e.Time))
+		style.Color = markColors[e.Kind]
+		c.StrokeLine2(draw.LineStyle{Color: style.Color, Width: 0.8, Dashes: []vg.Length{3, 2}},
 			at, c.Min.Y, at, c.Max.Y)
-		if drawn++; drawn > maxLabels {
-			continue
+		if len(marked) <= maxLabels {
+			c.FillText(style, vg.Point{X: at + 2, Y: c.Max.Y - 2}, label(e))
 		}
-		c.FillText(text.Style{Color: col, Font: font.Font{Typeface: "Liberation", Variant: "Sans", Size: 8},
-			XAlign: draw.XLeft, YAlign: draw.YTop, Handler: plot.DefaultTextHandler},
-			vg.Point{X: at + 2, Y: c.Max.Y - 2}, label(e))
 	}
 }
 
@@ -119,5 +125,5 @@ func label(e trace.Event) string {
 	case trace.Resubmitted:
 		return "taken up again"
 	}
-	return fmt.Sprint(e.Epoch)
+	return fmt.Sprintf("checkpoint %d", e.Epoch)
 }
