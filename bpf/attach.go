@@ -21,6 +21,7 @@ type Options struct {
 	Name     string        // of the pins' directory (PinDir); "": nothing is pinned
 	Outliers time.Duration // requests that took at least this long are events; 0: none
 	Kernel   bool          // watch io_uring and block requests of the process, too
+	Signals  bool          // count kicks and notifications, too: 0.3 us for each of them
 	Pin      bool          // pin the links, too: counting goes on without us until Unpin
 }
 
@@ -40,11 +41,15 @@ type Tracer struct {
 // pointPrefix is what the symbol of a point has before the name of the program on it.
 const pointPrefix = "belay_"
 
-// points are all but the one without which nothing works, traceProgRequests.
-var points = []string{
-	traceProgKick, traceProgNotify, traceProgFlush, traceProgCheckpointStart,
-	traceProgCheckpointSealed, traceProgCheckpointRetired, traceProgRollback, traceProgResubmit,
-}
+// The points but the one without which nothing works, traceProgRequests. Signals come once for
+// each batch, and a batch may be a single request: so they must be asked for.
+var (
+	signals = []string{traceProgKick, traceProgNotify}
+	points  = []string{
+		traceProgFlush, traceProgCheckpointStart, traceProgCheckpointSealed, traceProgCheckpointRetired,
+		traceProgRollback, traceProgResubmit,
+	}
+)
 
 // config is struct config of c/types.h.
 type config struct {
@@ -116,7 +121,11 @@ func (t *Tracer) attachPoints(o *Options) error {
 		return attachError(o, err)
 	}
 	// Requests are counted last, so that nothing that belongs to them is missed.
-	for _, name := range points {
+	names := points
+	if o.Signals {
+		names = append(names[:len(names):len(names)], signals...)
+	}
+	for _, name := range names {
 		if err := t.attachPoint(program, name, o.PID); err != nil {
 			t.note(&Missing{"probe point " + pointPrefix + name, stillPoints, err})
 		}

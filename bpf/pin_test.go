@@ -34,7 +34,8 @@ func mustBeGone(t *testing.T, name string) {
 
 // The memory of the counters is that of the maps, and the pins go with their owner.
 func TestCounters(t *testing.T) {
-	const name, queues = "test.counters", 3
+	const queues = 3
+	name := testName("test.counters")
 	c, err := OpenCounters(name, queues)
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +63,7 @@ func TestCounters(t *testing.T) {
 
 // What a process has pinned that was killed is replaced by the next.
 func TestStalePins(t *testing.T) {
-	const name = "test-stale"
+	name := testName("test-stale")
 	dead := exec.Command("true")
 	if err := dead.Run(); err != nil {
 		t.Fatal(err)
@@ -101,7 +102,7 @@ func TestStalePins(t *testing.T) {
 
 // Pinned links count on without the tracer until they are unpinned.
 func TestPin(t *testing.T) {
-	const name = "test-pin"
+	name := testName("test-pin")
 	p := start(t)
 	tracer, err := Attach(Options{PID: p.pid, Name: name, Kernel: true, Pin: true})
 	if err != nil {

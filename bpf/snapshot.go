@@ -76,8 +76,8 @@ type BlockOp struct {
 type Snapshot struct {
 	At            uint64 // ns of CLOCK_MONOTONIC
 	Parts         map[Key]*Parts
-	Kicks         uint64
-	Notifications uint64
+	Kicks         uint64 // with Options.Signals
+	Notifications uint64 // with Options.Signals
 	Batches       uint64
 	Inflight      uint64              // requests that queues still had when each last published a batch
 	Dropped       uint64              // events that found no room: Events was too slow

@@ -47,6 +47,10 @@ func prepare(dir string) error {
 	if err := mount("bpf", bpffs, unix.BPF_FS_MAGIC); err != nil {
 		return err
 	}
+	// bpftool is a tool of the administrator.
+	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin"); err != nil {
+		return err
+	}
 	program = filepath.Join(dir, "target")
 	out, err := exec.Command("go", "build", "-o", program, "./testdata/target").CombinedOutput()
 	if err != nil {
@@ -65,6 +69,9 @@ func mount(kind, where string, magic int64) error {
 	}
 	return nil
 }
+
+// testName is a volume's name that nobody else on this machine has.
+func testName(name string) string { return fmt.Sprintf("%s-%d", name, os.Getpid()) }
 
 // The target's commands, in the order of its table.
 const (

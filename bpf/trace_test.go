@@ -122,7 +122,7 @@ func TestLost(t *testing.T) {
 
 func TestKicksAndNotifications(t *testing.T) {
 	p := start(t)
-	tracer := p.attach(Options{Volume: 2})
+	tracer := p.attach(Options{Volume: 2, Signals: true})
 	p.tell(opKick, 1000, nil, 2, 0)
 	p.tell(opKick, 10, nil, 2, 5)
 	p.tell(opKick, 10, nil, 0, 5)
