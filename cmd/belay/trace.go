@@ -185,7 +185,7 @@ func (a *app) pinned(t traced, notes []string) error {
 		for _, n := range notes {
 			fmt.Fprintf(w, "note: %s\n", n)
 		}
-		fmt.Fprintf(w, "counting in %s; 'belay trace --unpin' ends it\n", answer.Dir)
+		fmt.Fprintf(w, "counting in %s until 'belay trace --unpin'\n", answer.Dir)
 	})
 }
 
@@ -198,7 +198,7 @@ func (a *app) unpin(what string) error {
 		return err
 	}
 	return a.print(map[string]string{"unpinned": bpf.PinDir(name)}, func(w io.Writer) {
-		fmt.Fprintf(w, "%s is gone\n", bpf.PinDir(name))
+		fmt.Fprintln(w, "nothing counts any more")
 	})
 }
 

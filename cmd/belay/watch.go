@@ -155,7 +155,7 @@ func (w *watching) lines(ctx context.Context) error {
 		case w.options.once:
 			s := trace.Summarize(iv, w.options.histogram)
 			s.Print(out, w.source.Notes())
-		default:
+		case iv.Span >= w.options.interval/4: // rates of the last moment would say little
 			trace.PrintLine(out, iv)
 		}
 		return nil
