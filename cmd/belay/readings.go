@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -84,7 +85,7 @@ func askLoad(ctx context.Context, p process) (st control.Status, l control.Load,
 	if err != nil {
 		return st, l, err
 	}
-	defer client.Close()
+	defer func() { err = errors.Join(err, client.Close()) }()
 	if st, err = client.Status(ctx); err != nil {
 		return st, l, err
 	}

@@ -55,7 +55,8 @@ func TestBetween(t *testing.T) {
 	if math.Abs(float64(v.P99)/400_000-1) > 0.1 {
 		t.Errorf("p99 is %d", v.P99)
 	}
-	refused := topVolume{Path: "other", Error: &control.Error{Message: "permission denied"}, State: "permission denied"}
+	refused := topVolume{Path: "other", State: "permission denied",
+		Error: &control.Error{Message: "permission denied"}}
 	table := topTable([]topVolume{v, refused})
 	if !strings.Contains(table, "web     7    100      50 ") || !strings.Contains(table, "permission denied") {
 		t.Errorf("table:\n%s", table)

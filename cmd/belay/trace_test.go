@@ -27,7 +27,8 @@ func TestTrace(t *testing.T) {
 	}
 	w := newTraceWorld(t)
 	w.load(300, 70)
-	tracer := w.start(t, "trace", "vol", "--json", "--interval", "60ms", "--outliers", "1ns", "--record", "recording")
+	tracer := w.start(t, "trace", "vol", "--json", "--interval", "60ms", "--outliers", "1ns",
+		"--record", "recording")
 	tracer.summary(t) // it is attached
 	w.load(200, 50)
 	if err := w.disk.Flush(); err != nil {
@@ -72,7 +73,8 @@ type traceWorld struct {
 func newTraceWorld(t *testing.T) *traceWorld {
 	w := &traceWorld{t: t, dir: t.TempDir()}
 	w.program = filepath.Join(w.dir, "belay")
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", w.program, ".").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", w.program, ".")
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	if out, err := w.belay("create", "vol", "--size", "16M").CombinedOutput(); err != nil {

@@ -53,7 +53,8 @@ func TestSnapshotOf(t *testing.T) {
 			t.Errorf("%s has another histogram", p)
 		}
 	}
-	if k := s.Kernel[trace.KernelKey{Layer: "io_uring", Op: "writev"}]; k == nil || k.Operations != 5 || k.Punted != 2 {
+	k := s.Kernel[trace.KernelKey{Layer: "io_uring", Op: "writev"}]
+	if k == nil || k.Operations != 5 || k.Punted != 2 {
 		t.Errorf("io_uring: %+v", k)
 	}
 	for layer, ns := range map[string]uint64{"block queue": 3, "block device": 4} {

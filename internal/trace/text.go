@@ -16,8 +16,9 @@ const LineHead = "TIME            IOPS   THROUGHPUT  DEPTH      MEAN       P50  
 func PrintLine(w io.Writer, iv *Interval) {
 	c := iv.Only("")
 	h := &c.Parts[Total]
-	fmt.Fprintf(w, "%s  %7s  %11s  %5s", iv.Time.Local().Format("15:04:05.0"), Rate(perSecond(float64(c.Requests),
-		iv.Span)), Throughput(perSecond(float64(c.Bytes), iv.Span)), Rate(c.Depth(iv.Span)))
+	l := c.load(iv.Span)
+	fmt.Fprintf(w, "%s  %7s  %11s  %5s", iv.Time.Local().Format("15:04:05.0"), Rate(l.IOPS),
+		Throughput(l.BytesPerSecond), Rate(l.Depth))
 	if c.Requests > 0 {
 		fmt.Fprintf(w, " %9s %9s %9s %9s", Nanos(mean(c.Ns[Total], c.Requests)), Nanos(h.Quantile(0.5)),
 			Nanos(h.Quantile(0.99)), Nanos(h.Quantile(0.999)))
