@@ -17,7 +17,8 @@ func TestKernel(t *testing.T) {
 	if writes == nil || s.Uring["fsync"] == nil {
 		t.Fatalf("io_uring: %v", s.Uring)
 	}
-	if writes.Submitted != n+1 || writes.Completed != n+1 || writes.Errors != 1 || writes.Latency.Count() != n+1 {
+	if writes.Submitted != n+1 || writes.Completed != n+1 || writes.Errors != 1 ||
+		writes.Latency.Count() != n+1 {
 		t.Errorf("writes: %d submitted, %d completed, %d failed, want %d, %d, 1",
 			writes.Submitted, writes.Completed, writes.Errors, n+1, n+1)
 	}
@@ -36,7 +37,8 @@ func checkBlock(t *testing.T, b *BlockOp, n uint64) {
 		t.Fatal("no block writes: is the checkout on a file system without a block device?")
 	}
 	if b.Requests < n || b.Bytes < n*4096 || b.Errors != 0 {
-		t.Errorf("block writes: %d, %d bytes, %d failed; want %d, %d, none", b.Requests, b.Bytes, b.Errors, n, n*4096)
+		t.Errorf("block writes: %d, %d bytes, %d failed; want %d, %d, none",
+			b.Requests, b.Bytes, b.Errors, n, n*4096)
 	}
 	if b.Queue.Count() != b.Requests || b.Device.Count() != b.Requests || b.DeviceNs == 0 {
 		t.Errorf("block writes: %d in queue, %d in device, %d ns; want %d requests",

@@ -20,7 +20,7 @@ import (
 var shown = []struct{ line, output string }{
 	{"map dump pinned /sys/fs/bpf/belay/web/io_count", `"write": \{\s*"requests": 42,`},
 	{"map dump pinned /sys/fs/bpf/belay/web/io_latency", `"write": \{\s*"slots": \[`},
-	{"web/io_parts", `"queue": 1,\s*"type": 1,\s*"size": 1\s*\},\s*"value": \{\s*"requests": 3,\s*"bytes": 12288`},
+	{"web/io_parts", `"type": 1,\s*"size": 1\s*\},\s*"value": \{\s*"requests": 3,\s*"bytes": 12288`},
 	{"web/io_queues", `"kicks": 5,\s*"notifications": 4,\s*"batches": 1,\s*"inflight": 7`},
 	{"web/io_lost", `"events": 0,\s*"records": 0`},
 	{"web/config", `"outlier_ns": 1000000,`},
