@@ -87,7 +87,7 @@ func (m *cells) Plot(c draw.Canvas, p *plot.Plot) {
 type marks struct{ story *trace.Story }
 
 // maxLabels is how many marks may have names before there are none at all.
-const maxLabels = 12
+const maxLabels = 30
 
 var markColors = map[trace.EventKind]color.Color{
 	trace.Started:     color.RGBA{0xd6, 0x2f, 0x2f, 0xff},
@@ -107,23 +107,42 @@ func (m *marks) Plot(c draw.Canvas, p *plot.Plot) {
 	}
 	style := text.Style{Font: font.Font{Typeface: "Liberation", Variant: "Sans", Size: 8},
 		XAlign: draw.XLeft, YAlign: draw.YTop, Handler: plot.DefaultTextHandler}
-	for _, e := range marked {
+	free := c.Min.X // where the last name ends
+	for i, e := range marked {
 		at := x(since(m.story, e.Time))
 		style.Color = markColors[e.Kind]
 		c.StrokeLine2(draw.LineStyle{Color: style.Color, Width: 0.8, Dashes: []vg.Length{3, 2}},
 			at, c.Min.Y, at, c.Max.Y)
 		if len(marked) <= maxLabels {
-			c.FillText(style, vg.Point{X: at + 2, Y: c.Max.Y - 2}, label(e))
+			free = writeBeside(c, style, at, free, label(e, i == 0))
 		}
 	}
 }
 
-func label(e trace.Event) string {
-	switch e.Kind {
-	case trace.RolledBack:
-		return fmt.Sprintf("rollback to %d", e.Epoch)
-	case trace.Resubmitted:
-		return "taken up again"
+// writeBeside writes a name to the right of a line at x, or to the left of it where there is no room;
+// not at all where it would run into the name before. It returns where its own ends.
+func writeBeside(c draw.Canvas, style text.Style, x, free vg.Length, name string) vg.Length {
+	const gap = 2
+	left := x + gap
+	if width := style.Width(name); left+width > c.Max.X {
+		left = x - gap - width
 	}
-	return fmt.Sprintf("checkpoint %d", e.Epoch)
+	if left < free {
+		return free
+	}
+	c.FillText(style, vg.Point{X: left, Y: c.Max.Y - gap}, name)
+	return left + style.Width(name) + gap
+}
+
+// label is a mark's name. Checkpoints behind the first mark have their number only.
+func label(e trace.Event, first bool) string {
+	switch {
+	case e.Kind == trace.RolledBack:
+		return fmt.Sprintf("rollback to %d", e.Epoch)
+	case e.Kind == trace.Resubmitted:
+		return "taken up again"
+	case first:
+		return fmt.Sprintf("checkpoint %d", e.Epoch)
+	}
+	return fmt.Sprint(e.Epoch)
 }

@@ -3,6 +3,7 @@ package picture
 import (
 	"image/color"
 	"math"
+	"slices"
 
 	"github.com/belay-vm/belay/internal/trace"
 	"gonum.org/v1/plot"
@@ -75,7 +76,6 @@ var partColors = [trace.NumParts]color.Color{
 // parts draws the mean latency as a stack of its parts.
 func parts(p *plot.Plot, s *trace.Story) error {
 	p.Y.Label.Text = "mean latency by part"
-	p.Y.Min, p.Y.Max = 0, 1000
 	p.Y.Tick.Marker = plot.TickerFunc(func(low, high float64) []plot.Tick {
 		ticks := plot.DefaultTicks{}.Ticks(low, high)
 		for i := range ticks {
@@ -85,7 +85,10 @@ func parts(p *plot.Plot, s *trace.Story) error {
 		}
 		return ticks
 	})
-	upper := p.Y.Max
+	upper, cut := ceiling(s)
+	if cut {
+		p.Y.Label.Text += ", cut off"
+	}
 	base := make([]float64, len(s.Columns))
 	for part := trace.Ring; part < trace.NumParts; part++ {
 		var outline, back plotter.XYs
@@ -93,9 +96,8 @@ func parts(p *plot.Plot, s *trace.Story) error {
 			c := column.Only("")
 			from := base[i]
 			if c.Requests > 0 {
-				base[i] += float64(c.Ns[part]) / float64(c.Requests)
+				base[i] = min(base[i]+float64(c.Ns[part])/float64(c.Requests), upper)
 			}
-			upper = max(upper, base[i]*(1+1.5*headroom))
 			left, right := since(s, column.Time), since(s, column.End())
 			outline = append(outline, plotter.XY{X: left, Y: base[i]}, plotter.XY{X: right, Y: base[i]})
 			back = append(back, plotter.XY{X: left, Y: from}, plotter.XY{X: right, Y: from})
@@ -113,6 +115,23 @@ func parts(p *plot.Plot, s *trace.Story) error {
 	}
 	p.Add(&marks{s})
 	p.X.Min, p.X.Max = 0, s.End().Sub(s.Columns[0].Time).Seconds()
-	p.Y.Min, p.Y.Max = 0, upper
+	p.Y.Min, p.Y.Max = 0, upper*(1+1.5*headroom)
 	return nil
+}
+
+// ceiling is where the axis of the mean latencies, in ns, ends: at the greatest of them, unless that
+// and a few others are so great that nothing would be seen of the rest.
+func ceiling(s *trace.Story) (upper float64, cut bool) {
+	means := []float64{1000}
+	for _, column := range s.Columns {
+		if c := column.Only(""); c.Requests > 0 {
+			means = append(means, float64(c.Ns[trace.Total])/float64(c.Requests))
+		}
+	}
+	slices.Sort(means)
+	greatest, usual := means[len(means)-1], means[len(means)*9/10]
+	if most := 4 * usual; len(means) > 20 && greatest > most {
+		return most, true
+	}
+	return greatest, false
 }
