@@ -338,6 +338,7 @@ func (l *loop) publish() {
 		return
 	}
 	l.completed = false
+	l.look()
 	l.tally.flush() // before the guest sees it, so that it finds itself counted
 	calls := l.q.Notifications()
 	if err := l.q.Publish(); err != nil && l.ringErr == nil {

@@ -60,6 +60,14 @@ func (l *loop) slept() {
 	}
 }
 
+// look looks at the ring once more before requests are published: a guest that waits for them will
+// send its next ones only then, and these have not been in the ring since the look before.
+func (l *loop) look() {
+	if l.drained && l.q.Empty() {
+		l.times.looked = l.times.now
+	}
+}
+
 // kicked tells of a kick that arrived, if it was one and no timer's.
 func (l *loop) kicked(read int32) {
 	if read > 0 && l.q.KickFD() >= 0 {

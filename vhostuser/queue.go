@@ -130,6 +130,20 @@ func (q *Queue) next(c *Chain) (ok bool, err error) {
 	return q.layout.take(c)
 }
 
+// Empty reports whether the ring has no chain to take, as far as one look tells.
+func (q *Queue) Empty() bool {
+	if q.sick != nil || len(q.again) > 0 {
+		return false
+	}
+	empty, err := q.empty()
+	return empty && err == nil // Next will find the error, too
+}
+
+func (q *Queue) empty() (empty bool, err error) {
+	defer recoverFault(debug.SetPanicOnFault(true), q, &err)
+	return !q.layout.available(), nil
+}
+
 // Complete gives a chain back with the number of bytes written to its writable part, and
 // marks those pages dirty. The guest sees it after the next Publish. The order of completion
 // is free.
