@@ -304,6 +304,7 @@ func (l *loop) settle() int {
 	through, asked := l.dev.writeThrough(), false
 	for _, io := range l.done {
 		r := &l.requests[io.Tag]
+		l.failed(io.Err)
 		if r.advance(through) {
 			l.lane.Submit(io)
 			asked = true
@@ -338,6 +339,9 @@ func (l *loop) publish() {
 		return
 	}
 	l.completed = false
+	if !l.mayPublish() {
+		return
+	}
 	l.look()
 	l.tally.flush() // before the guest sees it, so that it finds itself counted
 	calls := l.q.Notifications()

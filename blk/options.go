@@ -45,6 +45,9 @@ type Options struct {
 	// below. Default 0: never; see SpinDeviceTime.
 	SpinDevice time.Duration
 
+	// Fence guards against another server's taking over; nil where nobody can.
+	Fence Fence
+
 	// Volume is the number by which probe points name the device; 0 for the first of a process.
 	Volume uint64
 	// Count and Latency are memory for what the queues count, CountSize and LatencySize bytes for
