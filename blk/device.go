@@ -30,6 +30,7 @@ type Device struct {
 	serial  [SerialSize]byte
 	workers []*worker
 
+	pauses    pauses
 	acked     atomic.Uint64 // feature bits
 	writeback atomic.Bool   // the config field, which the guest writes
 }
@@ -43,6 +44,8 @@ func New(store Store, opts Options) (*Device, error) {
 		return nil, err
 	}
 	d := &Device{store: store, opts: opts}
+	d.pauses.loops = map[*loop]bool{}
+	d.pauses.change.L = &d.pauses.mu
 	copy(d.serial[:], opts.Serial)
 	d.writeback.Store(true)
 	if keeper, ok := store.(CacheKeeper); ok {

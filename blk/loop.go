@@ -66,7 +66,9 @@ func (l *loop) run(q *vhostuser.Queue) error {
 	l.await = spinner{limit: l.dev.opts.SpinDevice}
 	defer l.pace.close()
 	l.watch(q.StopFD(), tagStop)
+	l.dev.pauses.serving(l, true)
 	err := l.serve()
+	l.dev.pauses.serving(l, false)
 	if err == nil {
 		err = l.unwatch(tagStop | tagKick)
 	}
@@ -85,7 +87,13 @@ func (l *loop) serve() error {
 		inFlight := l.lane.InFlight()
 		if l.ended() && inFlight == 0 {
 			l.publish()
-			return nil
+			if l.over() {
+				return nil
+			}
+			if err := l.rest(); err != nil {
+				return err
+			}
+			continue
 		}
 		idle = took == 0 && (idle || inFlight == 0)
 		n, err := l.wait(idle, took > 0)
@@ -101,8 +109,11 @@ func (l *loop) serve() error {
 	}
 }
 
-// ended reports whether no more chains are to be taken.
-func (l *loop) ended() bool { return l.ringErr != nil || l.q.Stopping() }
+// ended reports whether no more chains are to be taken: for good, or for now.
+func (l *loop) ended() bool { return l.over() || l.dev.pauses.on.Load() }
+
+// over reports whether the ring is not to be served any further.
+func (l *loop) over() bool { return l.ringErr != nil || l.q.Stopping() }
 
 // take starts the chains that wait in the ring, as many as there is room for, as one batch. It
 // returns how many it found.
