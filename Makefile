@@ -45,6 +45,7 @@ help:
 	@echo '  make bench-compare   two results side by side (A= B=; otherwise the two newest)'
 	@echo '  make fuzz      every fuzz target for $(FUZZTIME) (FUZZTIME=)'
 	@echo '  make golden    write the golden files anew; read the difference before you commit it'
+	@echo '  make generate  compile the eBPF programs anew; the objects are committed'
 	@echo '  make man       manual pages and shell completions, under build/'
 	@echo '  make install   into $$(DESTDIR)$(PREFIX), description for QEMU included'
 	@echo '  make clean     remove bin/ and what was built under build/; fetched things stay'
@@ -108,6 +109,10 @@ bench-compare: build
 .PHONY: demo
 demo:
 	@scripts/demo
+
+.PHONY: generate
+generate:
+	@scripts/generate
 
 .PHONY: man
 man: build

@@ -30,6 +30,7 @@ type Device struct {
 	serial  [SerialSize]byte
 	workers []*worker
 
+	pauses    pauses
 	acked     atomic.Uint64 // feature bits
 	writeback atomic.Bool   // the config field, which the guest writes
 }
@@ -43,6 +44,8 @@ func New(store Store, opts Options) (*Device, error) {
 		return nil, err
 	}
 	d := &Device{store: store, opts: opts}
+	d.pauses.loops = map[*loop]bool{}
+	d.pauses.change.L = &d.pauses.mu
 	copy(d.serial[:], opts.Serial)
 	d.writeback.Store(true)
 	if keeper, ok := store.(CacheKeeper); ok {
@@ -53,7 +56,7 @@ func New(store Store, opts Options) (*Device, error) {
 		d.writeback.Store(!off)
 	}
 	for i := range opts.Queues {
-		d.workers = append(d.workers, &worker{dev: d, index: i})
+		d.workers = append(d.workers, &worker{dev: d, index: i, counters: opts.countersOf(i)})
 	}
 	return d, nil
 }
@@ -151,7 +154,7 @@ func (d *Device) Run(q *vhostuser.Queue) error {
 func (d *Device) Stats() []QueueStats {
 	s := make([]QueueStats, len(d.workers))
 	for i, w := range d.workers {
-		s[i] = w.stats.read()
+		s[i] = w.counters.read()
 	}
 	return s
 }

@@ -45,12 +45,12 @@ func (s *spinner) on(clock func() int64) bool {
 	return now-s.since < int64(s.window)
 }
 
-// woke learns from a sleep that has ended.
-func (s *spinner) woke(clock func() int64) {
+// woke learns from a sleep that has ended now.
+func (s *spinner) woke(now int64) {
 	if s.limit == 0 {
 		return
 	}
-	if clock()-s.since > int64(s.limit) {
+	if now-s.since > int64(s.limit) {
 		s.window = 0
 		return
 	}

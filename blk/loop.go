@@ -3,12 +3,12 @@ package blk
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/belay-vm/belay/internal/aio"
 	"github.com/belay-vm/belay/internal/bio"
+	"github.com/belay-vm/belay/internal/probe"
 	"github.com/belay-vm/belay/vhostuser"
 )
 
@@ -29,7 +29,6 @@ type loop struct {
 	dev    *Device
 	engine aio.Engine
 	lane   bio.Lane
-	stats  *queueCounters
 	tally  tally
 	limits limits
 	broken error // the engine failed; nothing can be served any more
@@ -40,6 +39,9 @@ type loop struct {
 	events   []aio.Completion
 	watching uint64 // tags that are watched
 
+	records []probe.Request // of what was finished and is not published
+	times   times
+
 	// Of the ring that is being served:
 	q         *vhostuser.Queue
 	ringErr   error // why it cannot be served any further
@@ -48,11 +50,9 @@ type loop struct {
 	drained   bool  // the last look at the ring found it empty
 	completed bool  // there is something to publish
 
-	spin    spinner // for requests
-	await   spinner // for the device, with few requests in flight
-	never   spinner
-	now     int64 // the round's time
-	started time.Time
+	spin  spinner // for requests
+	await spinner // for the device, with few requests in flight
+	never spinner
 }
 
 // run serves a ring until it is stopped or broken, and then finishes what it took.
@@ -61,12 +61,14 @@ func (l *loop) run(q *vhostuser.Queue) error {
 		return l.broken
 	}
 	l.q, l.ringErr, l.kicks, l.completed = q, nil, false, false
-	l.started = time.Now()
+	l.beginRing()
 	l.spin = spinner{limit: l.dev.opts.Spin}
 	l.await = spinner{limit: l.dev.opts.SpinDevice}
 	defer l.pace.close()
 	l.watch(q.StopFD(), tagStop)
+	l.dev.pauses.serving(l, true)
 	err := l.serve()
+	l.dev.pauses.serving(l, false)
 	if err == nil {
 		err = l.unwatch(tagStop | tagKick)
 	}
@@ -85,7 +87,13 @@ func (l *loop) serve() error {
 		inFlight := l.lane.InFlight()
 		if l.ended() && inFlight == 0 {
 			l.publish()
-			return nil
+			if l.over() {
+				return nil
+			}
+			if err := l.rest(); err != nil {
+				return err
+			}
+			continue
 		}
 		idle = took == 0 && (idle || inFlight == 0)
 		n, err := l.wait(idle, took > 0)
@@ -101,13 +109,16 @@ func (l *loop) serve() error {
 	}
 }
 
-// ended reports whether no more chains are to be taken.
-func (l *loop) ended() bool { return l.ringErr != nil || l.q.Stopping() }
+// ended reports whether no more chains are to be taken: for good, or for now.
+func (l *loop) ended() bool { return l.over() || l.dev.pauses.on.Load() }
+
+// over reports whether the ring is not to be served any further.
+func (l *loop) over() bool { return l.ringErr != nil || l.q.Stopping() }
 
 // take starts the chains that wait in the ring, as many as there is room for, as one batch. It
 // returns how many it found.
 func (l *loop) take() int {
-	n, asked := 0, false
+	n, asked, before := 0, false, l.times.now
 	for l.drained = false; n < l.q.Size() && len(l.free) > 0 && !l.ended(); n++ {
 		r := l.free[len(l.free)-1]
 		ok, err := l.q.Next(&r.chain)
@@ -125,6 +136,7 @@ func (l *loop) take() int {
 		l.free = l.free[:len(l.free)-1]
 		asked = l.begin(r) || asked
 	}
+	l.times.took(n, before, l.drained, l.q.Size()-len(l.requests))
 	if asked {
 		l.lane.Dispatch()
 	}
@@ -133,7 +145,7 @@ func (l *loop) take() int {
 
 // beginBatch looks once at what every request of the batch needs to know.
 func (l *loop) beginBatch() {
-	l.now = l.clock()
+	l.clock()
 	l.limits.sectors = uint64(l.dev.store.Size()) / bio.SectorSize
 	if l.kicks {
 		l.q.Disarm()
@@ -150,12 +162,12 @@ func (l *loop) refuse(r *request, err error) {
 	}
 	l.q.Complete(&r.chain, 0)
 	l.completed = true
-	l.stats.malformed.Add(1)
+	l.tally.malformed()
 }
 
 // begin parses a request and reports whether it went to the store.
 func (l *loop) begin(r *request) bool {
-	r.begun = l.now
+	r.looked, r.taken = l.times.looked, l.times.now
 	if r.parse(&l.limits) {
 		l.lane.Submit(&r.io)
 		return true
@@ -179,7 +191,8 @@ func (l *loop) wait(idle, took bool) (int, error) {
 		return 0, err
 	}
 	if block {
-		l.waiting().woke(l.clock)
+		l.waiting().woke(l.clock())
+		l.slept()
 	}
 	for _, c := range l.events[:n] {
 		l.handle(c)
@@ -284,6 +297,7 @@ func (l *loop) handle(c aio.Completion) {
 		if c.Res != 8 && c.Res != -int32(unix.EINTR) && c.Res != -int32(unix.EAGAIN) {
 			l.ringErr = &KickError{Queue: l.q.Index(), Result: c.Res}
 		}
+		l.kicked(c.Res)
 	case tagStop: // q.Stopping says it too
 	}
 }
@@ -297,10 +311,11 @@ func (l *loop) settle() int {
 	if len(l.done) == 0 {
 		return 0
 	}
-	l.now = l.clock()
+	l.clock()
 	through, asked := l.dev.writeThrough(), false
 	for _, io := range l.done {
 		r := &l.requests[io.Tag]
+		l.failed(io.Err)
 		if r.advance(through) {
 			l.lane.Submit(io)
 			asked = true
@@ -325,7 +340,7 @@ func (l *loop) finish(r *request) {
 	}
 	l.q.Complete(&r.chain, written)
 	l.completed = true
-	l.tally.add(r.kind, r.bytes, Status(r.status[0]), l.now-r.begun)
+	l.record(r)
 	l.free = append(l.free, r)
 }
 
@@ -335,11 +350,15 @@ func (l *loop) publish() {
 		return
 	}
 	l.completed = false
-	l.tally.flush(l.stats)
+	if !l.mayPublish() {
+		return
+	}
+	l.look()
+	l.tally.flush() // before the guest sees it, so that it finds itself counted
+	calls := l.q.Notifications()
 	if err := l.q.Publish(); err != nil && l.ringErr == nil {
 		l.ringErr = err
 	}
+	l.clock()
+	l.tell(l.q.Notifications() != calls)
 }
-
-// clock is a time in nanoseconds since the ring's start.
-func (l *loop) clock() int64 { return int64(time.Since(l.started)) }

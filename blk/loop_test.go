@@ -245,7 +245,7 @@ func TestSpinnerAdapts(t *testing.T) {
 		now++
 		s.on(clock)
 		now += d
-		s.woke(clock)
+		s.woke(clock())
 	}
 	for _, row := range []struct{ idle, window int64 }{
 		{10 * us, 8 * us}, {10 * us, 16 * us}, {49 * us, 32 * us}, {10 * us, 50 * us},
@@ -284,7 +284,7 @@ func TestKickThatIsNone(t *testing.T) {
 		{0, "queue 0: read 0 bytes from the kick eventfd, want 8"},
 		{-int32(unix.EISDIR), "queue 0: read the kick eventfd: is a directory"},
 	} {
-		l := &loop{q: new(vhostuser.Queue)}
+		l := &loop{dev: new(Device), q: new(vhostuser.Queue)}
 		l.handle(aio.Completion{Tag: tagKick, Res: row.res})
 		switch {
 		case row.want == "" && l.ringErr == nil:

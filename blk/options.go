@@ -44,6 +44,15 @@ type Options struct {
 	// SpinDevice is the same for a worker that waits for the end of what it gave to the device
 	// below. Default 0: never; see SpinDeviceTime.
 	SpinDevice time.Duration
+
+	// Fence guards against another server's taking over; nil where nobody can.
+	Fence Fence
+
+	// Volume is the number by which probe points name the device; 0 for the first of a process.
+	Volume uint64
+	// Count and Latency are memory for what the queues count, CountSize and LatencySize bytes for
+	// each of them, zeroed, for whoever looks from outside. Default: the device's own.
+	Count, Latency []byte
 }
 
 // SpinDeviceTime is the Options.SpinDevice that suits any machine. A worker that sleeps is woken by
@@ -99,7 +108,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, &OptionError{"serial", fmt.Sprintf("%q", o.Serial),
 			fmt.Sprintf("at most %d printable ASCII characters", SerialSize)}
 	}
-	return o, nil
+	return o.withCounters()
 }
 
 func printable(s string) bool {

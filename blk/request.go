@@ -36,9 +36,11 @@ type request struct {
 	kind  Kind        // for the statistics
 	bytes uint64      // of data asked for
 
+	sector        uint64 // the first one
+	looked, taken uint64 // ns; see probe.Request
+
 	status  [statusSize]byte
 	written uint64 // bytes of data in the writable part
-	begun   int64  // when it was taken
 
 	ranges [maxRanges]span
 	count  int // ranges in use
@@ -59,7 +61,8 @@ func (r *request) init(tag int) {
 // parse decides what the chain asks for. It reports whether the store has to act, which r.io
 // describes then; otherwise r.status is the answer.
 func (r *request) parse(l *limits) bool {
-	r.kind, r.bytes, r.written, r.count, r.next = KindOther, 0, 0, 0, 0
+	r.kind, r.bytes, r.sector, r.written, r.count, r.next = KindOther, 0, 0, 0, 0, 0
+	r.io.Times = bio.Times{}
 	if r.chain.WriteLen < statusSize {
 		return r.answer(StatusIOError) // which nobody will see
 	}
@@ -101,7 +104,7 @@ func (r *request) ask(op bio.Op, s span, iov []unix.Iovec) bool {
 
 func (r *request) parseRead(l *limits, sector uint64) bool {
 	n := r.chain.WriteLen - statusSize
-	r.kind, r.bytes = KindRead, n
+	r.kind, r.bytes, r.sector = KindRead, n, sector
 	s, ok := l.span(sector, n)
 	if !ok {
 		return r.answer(StatusIOError)
@@ -114,7 +117,7 @@ func (r *request) parseRead(l *limits, sector uint64) bool {
 
 func (r *request) parseWrite(l *limits, sector uint64) bool {
 	n := r.chain.ReadLen - headerSize
-	r.kind, r.bytes = KindWrite, n
+	r.kind, r.bytes, r.sector = KindWrite, n, sector
 	s, ok := l.span(sector, n)
 	if !ok || l.readOnly {
 		return r.answer(StatusIOError)
@@ -164,6 +167,7 @@ func (r *request) parseRanges(l *limits, allowed uint32) bool {
 	if r.count == 0 {
 		return r.answer(StatusOK)
 	}
+	r.sector = uint64(r.ranges[0].off) / bio.SectorSize
 	return r.nextRange()
 }
 

@@ -1,41 +1,40 @@
 package blk
 
 import (
+	"fmt"
 	"math/bits"
 	"sync/atomic"
+	"unsafe"
+
+	"github.com/belay-vm/belay/internal/hist"
+	"github.com/belay-vm/belay/internal/probe"
 )
 
 // Kind is a sort of request, as far as statistics tell them apart.
-type Kind uint8
+type Kind = probe.Type
 
 // The kinds of requests. KindOther are those of unknown type, or too short to have one.
 const (
-	KindRead Kind = iota
-	KindWrite
-	KindFlush
-	KindDiscard
-	KindWriteZeroes
-	KindGetID
-	KindOther
-	NumKinds
+	KindRead        = probe.Read
+	KindWrite       = probe.Write
+	KindFlush       = probe.Flush
+	KindDiscard     = probe.Discard
+	KindWriteZeroes = probe.WriteZeroes
+	KindGetID       = probe.GetID
+	KindOther       = probe.Other
+	NumKinds        = probe.NumTypes
 )
-
-var kindNames = [NumKinds]string{"read", "write", "flush", "discard", "write_zeroes", "get_id", "other"}
-
-// String is the kind's name, as metrics carry it.
-func (k Kind) String() string { return kindNames[k] }
-
-// LatencyBuckets is the number of buckets of a latency histogram. Bucket i counts requests that
-// took less than 2^i microseconds and no less than half of that; the last one counts all above.
-const LatencyBuckets = 24
 
 // KindStats are the requests of one kind that a queue has completed.
 type KindStats struct {
-	Requests  uint64
-	Bytes     uint64 // of data moved or given up
-	Errors    uint64 // those that ended with another status than OK
+	Requests uint64
+	Bytes    uint64 // of data moved or given up
+	Errors   uint64 // those that ended with another status than OK
+
+	// From the earliest moment at which they can have been in the ring (probe.Request.Looked) until
+	// the guest could see their answer.
 	LatencyNs uint64 // sum
-	Latency   [LatencyBuckets]uint64
+	Latency   hist.Histogram
 }
 
 // QueueStats are what a queue has completed since the device was made.
@@ -44,47 +43,87 @@ type QueueStats struct {
 	Malformed uint64 // chains given back with nothing written
 }
 
-// counters are the live form of KindStats: written by the queue's worker, read by anybody. A
-// reader may see a request counted in one of them and not yet in another.
+// queueCount and queueLatency are the live form of QueueStats, in memory that may be shared with
+// whoever looks: their layout is that of struct io_count and struct io_latency in bpf/c. They are
+// written by the queue's worker and read by anybody. A reader may see a request in one of the
+// numbers and not yet in another.
+type (
+	queueCount struct {
+		kinds     [NumKinds]kindCount
+		malformed uint64
+	}
+	kindCount    struct{ requests, bytes, errors, ns uint64 }
+	queueLatency [NumKinds]hist.Histogram
+)
+
+// Bytes per queue of the memory for Options.Count and Options.Latency.
+const (
+	CountSize   = int(unsafe.Sizeof(queueCount{}))
+	LatencySize = int(unsafe.Sizeof(queueLatency{}))
+)
+
+// counters are what a worker counts in.
 type counters struct {
-	requests, bytes, errors, latencyNs atomic.Uint64
-	latency                            [LatencyBuckets]atomic.Uint64
+	count   *queueCount
+	latency *queueLatency
 }
 
-// queueCounters are the live form of QueueStats.
-type queueCounters struct {
-	kinds     [NumKinds]counters
-	malformed atomic.Uint64
+// countersOf finds the counters of a queue in the device's memory.
+func (o *Options) countersOf(queue int) counters {
+	return counters{
+		(*queueCount)(unsafe.Pointer(&o.Count[queue*CountSize])),
+		(*queueLatency)(unsafe.Pointer(&o.Latency[queue*LatencySize])),
+	}
 }
 
-func (c *queueCounters) read() (s QueueStats) {
-	for k := range s.Kinds {
-		from, to := &c.kinds[k], &s.Kinds[k]
-		to.Requests, to.Bytes = from.requests.Load(), from.bytes.Load()
-		to.Errors, to.LatencyNs = from.errors.Load(), from.latencyNs.Load()
-		for i := range to.Latency {
-			to.Latency[i] = from.latency[i].Load()
+// withCounters makes memory for the counters where none was given, and refuses what does not suit.
+func (o Options) withCounters() (Options, error) {
+	for _, m := range []struct {
+		name string
+		mem  *[]byte
+		size int
+	}{
+		{"memory for counts", &o.Count, o.Queues * CountSize},
+		{"memory for latencies", &o.Latency, o.Queues * LatencySize},
+	} {
+		if *m.mem == nil {
+			words := make([]uint64, m.size/8)
+			*m.mem = unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), m.size)
+		}
+		if len(*m.mem) < m.size || uintptr(unsafe.Pointer(unsafe.SliceData(*m.mem)))%8 != 0 {
+			return o, &OptionError{m.name, fmt.Sprintf("of %d bytes", len(*m.mem)),
+				fmt.Sprintf("%d, on a multiple of 8", m.size)}
 		}
 	}
-	s.Malformed = c.malformed.Load()
+	return o, nil
+}
+
+func (c counters) read() (s QueueStats) {
+	for k := range s.Kinds {
+		from, to := &c.count.kinds[k], &s.Kinds[k]
+		to.Requests, to.Bytes = atomic.LoadUint64(&from.requests), atomic.LoadUint64(&from.bytes)
+		to.Errors, to.LatencyNs = atomic.LoadUint64(&from.errors), atomic.LoadUint64(&from.ns)
+		for i := range to.Latency {
+			to.Latency[i] = atomic.LoadUint64(&c.latency[k][i])
+		}
+	}
+	s.Malformed = atomic.LoadUint64(&c.count.malformed)
 	return s
 }
 
-// tally collects what a round completed, so that each counter is written once per round and not
-// once per request: an atomic addition costs as much as all the rest.
+// tally adds up what a round has completed, so that each counter is written once for a round and
+// not once for each request: an atomic addition costs as much as all the rest.
 type tally struct {
-	kinds [NumKinds]kindTally
+	to    counters
+	kinds [NumKinds]kindCount
 	dirty uint32 // bit k: kinds[k] is not empty
 }
 
-type kindTally struct {
-	requests, bytes, errors, latencyNs uint64
-	latency                            [LatencyBuckets]uint32
-	dirty                              uint32 // bit i: latency[i] is not 0
-}
+// malformed counts a chain that was no request.
+func (t *tally) malformed() { atomic.AddUint64(&t.to.count.malformed, 1) }
 
-// add counts a request that took ns nanoseconds.
-func (t *tally) add(k Kind, n uint64, s Status, ns int64) {
+// add counts a request of n bytes.
+func (t *tally) add(k Kind, n uint64, s Status) {
 	to := &t.kinds[k]
 	t.dirty |= 1 << k
 	to.requests++
@@ -93,37 +132,39 @@ func (t *tally) add(k Kind, n uint64, s Status, ns int64) {
 	} else {
 		to.errors++
 	}
-	to.latencyNs += uint64(ns)
-	b := bucket(ns)
-	to.latency[b]++
-	to.dirty |= 1 << b
-}
-
-func bucket(ns int64) int {
-	return min(bits.Len64(uint64(ns)/1000), LatencyBuckets-1)
 }
 
 // flush moves everything to the counters.
-func (t *tally) flush(c *queueCounters) {
+func (t *tally) flush() {
 	for ; t.dirty != 0; t.dirty &= t.dirty - 1 {
 		k := bits.TrailingZeros32(t.dirty)
-		t.kinds[k].flush(&c.kinds[k])
+		t.kinds[k].moveTo(&t.to.count.kinds[k])
 	}
 }
 
-func (t *kindTally) flush(c *counters) {
-	c.requests.Add(t.requests)
-	if t.bytes != 0 {
-		c.bytes.Add(t.bytes)
+// time counts how long requests took that are published. Those that came together have left
+// together, mostly.
+func (t *tally) time(records []probe.Request) {
+	for i := 0; i < len(records); {
+		r := &records[i]
+		took := r.Total()
+		n := uint64(1)
+		for i++; i < len(records) && records[i].Type == r.Type && records[i].Looked == r.Looked; i++ {
+			n++
+		}
+		atomic.AddUint64(&t.to.latency[r.Type][hist.Slot(took)], n)
+		atomic.AddUint64(&t.to.count.kinds[r.Type].ns, n*took)
 	}
-	if t.errors != 0 {
-		c.errors.Add(t.errors)
+}
+
+// moveTo adds what was counted to the live counters.
+func (c *kindCount) moveTo(live *kindCount) {
+	atomic.AddUint64(&live.requests, c.requests)
+	if c.bytes != 0 {
+		atomic.AddUint64(&live.bytes, c.bytes)
 	}
-	c.latencyNs.Add(t.latencyNs)
-	t.requests, t.bytes, t.errors, t.latencyNs = 0, 0, 0, 0
-	for ; t.dirty != 0; t.dirty &= t.dirty - 1 {
-		i := bits.TrailingZeros32(t.dirty)
-		c.latency[i].Add(uint64(t.latency[i]))
-		t.latency[i] = 0
+	if c.errors != 0 {
+		atomic.AddUint64(&live.errors, c.errors)
 	}
+	*c = kindCount{}
 }

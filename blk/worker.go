@@ -8,6 +8,7 @@ import (
 
 	"github.com/belay-vm/belay/internal/aio"
 	"github.com/belay-vm/belay/internal/bio"
+	"github.com/belay-vm/belay/internal/probe"
 	"github.com/belay-vm/belay/vhostuser"
 )
 
@@ -17,7 +18,7 @@ import (
 type worker struct {
 	dev   *Device
 	index int
-	stats queueCounters
+	counters
 
 	mu      sync.Mutex // held during a run
 	closed  bool
@@ -58,7 +59,7 @@ func (w *worker) main(rings <-chan *vhostuser.Queue) {
 	processors.add(1)
 	defer processors.add(-1)
 	shortenSlice()
-	l, err := newLoop(w.dev, &w.stats)
+	l, err := newLoop(w.dev, w.counters)
 	w.results <- err
 	if err != nil {
 		return
@@ -85,7 +86,7 @@ func (w *worker) close() error {
 }
 
 // newLoop makes what a worker's thread owns.
-func newLoop(dev *Device, stats *queueCounters) (*loop, error) {
+func newLoop(dev *Device, to counters) (*loop, error) {
 	depth := dev.opts.Depth
 	engine, err := aio.New(dev.opts.Engine, depth)
 	if err != nil {
@@ -99,7 +100,7 @@ func newLoop(dev *Device, stats *queueCounters) (*loop, error) {
 		dev:    dev,
 		engine: engine,
 		lane:   lane,
-		stats:  stats,
+		tally:  tally{to: to},
 		limits: limits{
 			readOnly:       dev.store.ReadOnly(),
 			discardSectors: dev.opts.DiscardSectors,
@@ -108,6 +109,7 @@ func newLoop(dev *Device, stats *queueCounters) (*loop, error) {
 		requests: make([]request, depth),
 		free:     make([]*request, depth),
 		done:     make([]*bio.Request, 0, depth),
+		records:  make([]probe.Request, 0, depth),
 		events:   make([]aio.Completion, min(depth, maxEvents)),
 	}
 	for i := range l.requests {

@@ -65,6 +65,7 @@ func (l *lane) commitAll() {
 	s := l.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	l.epoch = s.epoch
 	for _, gen := range l.leaves {
 		s.limbo.leave(gen)
 	}

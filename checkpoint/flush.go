@@ -11,6 +11,10 @@ type flushRound struct {
 	passed  intentNumber // the last intent drawn before
 	seal    uint64       // newest batch of limbo given up before cut
 	idle    bool         // nothing new since the last round
+
+	epoch             epoch // the open one when the round began
+	spent             spent
+	dataNs, journalNs uint64 // of the two syncs
 }
 
 // flushWaiter is a request of a lane, or a caller of Sync.
@@ -20,13 +24,13 @@ type flushWaiter struct {
 	done chan error
 }
 
-// tell reports the outcome.
-func (f flushWaiter) tell(err error) {
+// tell reports the outcome, and what of the time went to the device.
+func (f flushWaiter) tell(err error, t spent) {
 	if f.lane == nil {
 		f.done <- err
 		return
 	}
-	f.lane.post(func(m *mail) { m.flushed = append(m.flushed, flushed{f.tag, err}) })
+	f.lane.post(func(m *mail) { m.flushed = append(m.flushed, flushed{f.tag, err, t}) })
 }
 
 // step is a row of an ordered procedure.
@@ -68,6 +72,8 @@ type flushState struct {
 	synced  position // everything before it is durable
 	running bool
 	wanted  bool // a round shall run though nobody waits
+
+	unsealed []unsealed // ascending
 }
 
 // flushOnce runs a round if there is reason to, and reports whether there was.
@@ -77,7 +83,8 @@ func (s *Store) flushOnce() bool {
 		s.mu.Unlock()
 		return false
 	}
-	r := flushRound{waiters: s.flush.waiters, cut: s.journal.tail(), seal: s.limbo.seal()}
+	r := flushRound{waiters: s.flush.waiters, cut: s.journal.tail(), seal: s.limbo.seal(), epoch: s.epoch}
+	waiters := len(r.waiters)
 	if r.idle = r.cut == s.flush.synced; !r.idle {
 		r.passed = s.passIntents()
 		s.intents.rounded = r.passed
@@ -90,11 +97,13 @@ func (s *Store) flushOnce() bool {
 	}
 	s.mu.Lock()
 	s.flush.running = false
+	sealed := s.takeSealed()
 	s.mu.Unlock()
+	s.tellRound(&r, waiters, sealed)
 	if err != nil {
 		err = s.poison(err)
 		for _, w := range r.waiters {
-			w.tell(err)
+			w.tell(err, r.spent)
 		}
 	}
 	return true
@@ -110,7 +119,10 @@ func perform[T any](s *Store, order []step[T], on *T) error {
 	return nil
 }
 
-func (s *Store) syncData(*flushRound) error { return s.dataSync() }
+func (s *Store) syncData(r *flushRound) (err error) {
+	r.dataNs, err = r.spent.timed(s.dataSync)
+	return err
+}
 
 // prove says in the journal that the data of everything before the cut is durable: after a power
 // cut recovery believes the journal exactly so far.
@@ -134,7 +146,8 @@ func (s *Store) syncJournal(r *flushRound) error {
 	if r.idle {
 		return nil
 	}
-	if err := s.journal.sync(); err != nil {
+	var err error
+	if r.journalNs, err = r.spent.timed(s.journal.sync); err != nil {
 		return poison(err)
 	}
 	s.stats.flushes.Add(1)
@@ -160,7 +173,7 @@ func (s *Store) freeGivenUp(r *flushRound) error {
 
 func (s *Store) answer(r *flushRound) error {
 	for _, w := range r.waiters {
-		w.tell(nil)
+		w.tell(nil, r.spent)
 	}
 	r.waiters = nil
 	return nil

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/belay-vm/belay/internal/probe"
 )
 
 // Point is a place in a volume's history: a checkpoint, or the state that a rollback left.
@@ -130,7 +132,10 @@ func (s *Store) enter(kind recordKind, length int, put func([]byte), apply func(
 // copies nothing and waits for no I/O; Retire makes it durable. A point that nobody asked to keep
 // is released when a later one is retired.
 func (s *Store) Start(name string, keep bool) (Point, error) {
-	return s.startPoint(&point{name: name, keep: keep || name != "", time: time.Now()})
+	began := probe.Now()
+	p, err := s.startPoint(&point{name: name, keep: keep || name != "", time: time.Now()})
+	s.tell(probe.CheckpointStart, p.ID, began, err)
+	return p, err
 }
 
 func (s *Store) startPoint(p *point) (Point, error) {
@@ -142,6 +147,7 @@ func (s *Store) startPoint(p *point) (Point, error) {
 	}
 	err := s.control(recordStart, controlRecord{prepare, r.encode, func() {
 		s.start(p)
+		s.awaitSeal(p)
 		made = p.public()
 		if p.started != nil {
 			p.started()
@@ -172,6 +178,7 @@ func (s *Store) mayStart(p *point) error {
 // Retire makes the oldest started point the one that a takeover returns to. When it returns, the
 // point and everything before it is durable.
 func (s *Store) Retire(ctx context.Context) (Point, error) {
+	began := probe.Now()
 	var p *point
 	var done Point
 	prepare := func() (int, error) {
@@ -193,7 +200,9 @@ func (s *Store) Retire(ctx context.Context) (Point, error) {
 	if err := s.releaseBefore(p); err != nil {
 		return Point{}, err
 	}
-	return done, s.Sync()
+	err = s.Sync()
+	s.tell(probe.CheckpointRetired, done.ID, began, err)
+	return done, err
 }
 
 // releaseBefore deletes the retired points before p that nobody asked to keep.

@@ -51,6 +51,9 @@ type lane struct {
 	region []extent // free slots that this lane has taken for its next writes
 	free   uint64   // how many
 
+	seen  uint64 // when this round's completions came; 0: nobody has asked yet
+	epoch epoch  // the open one when the store's mutex was held last
+
 	leaves  []uint64 // generations that readers left, not told to limbo yet
 	entries entries  // of the record being written
 
@@ -71,8 +74,9 @@ type mail struct {
 
 // flushed is the outcome of a flush.
 type flushed struct {
-	tag uint32
-	err error
+	tag   uint32
+	err   error
+	spent spent
 }
 
 // arrival is the outcome of an operation that did not go through the engine.
@@ -110,6 +114,7 @@ func (s *Store) NewLane(depth int, eng bio.Engine) (bio.Lane, error) {
 	}
 	s.mu.Lock()
 	s.lanes = append(s.lanes, l)
+	l.epoch = s.epoch
 	s.mu.Unlock()
 	return l, nil
 }
@@ -169,6 +174,7 @@ func (l *lane) Dispatch() {
 			l.nextWindow(w)
 		}
 		l.s.mu.Lock()
+		l.epoch = l.s.epoch
 		for w := batch.pop(); w != nil; w = batch.pop() {
 			l.plan(w)
 		}
@@ -269,6 +275,7 @@ func (l *lane) Wake() {
 		l.batch.push(&l.works[tag])
 	}
 	for _, f := range done {
+		f.spent.addTo(l.works[f.tag].req)
 		l.finish(&l.works[f.tag], f.err)
 	}
 	for _, a := range read {
@@ -321,6 +328,7 @@ func (l *lane) Settle(done []*bio.Request) []*bio.Request {
 		w.req, w.vec = nil, nil
 		l.inFlight--
 	}
+	l.seen = 0
 	return done
 }
 
@@ -340,7 +348,7 @@ func (l *lane) step(w *work) {
 
 // finish ends a request.
 func (l *lane) finish(w *work, err error) {
-	w.err = err
+	w.err, w.req.Epoch = err, uint64(l.epoch)
 	l.finished.push(w)
 }
 

@@ -55,6 +55,7 @@ func (l *lane) newOp(kind opKind, w *work) *op {
 // launch starts what was planned. The store's mutex is not held, because zeroes are written into
 // guest memory here.
 func (l *lane) launch() {
+	l.handOver()
 	for _, o := range l.out {
 		tag := bio.LaneTag | uint64(o.index)
 		switch o.kind {
@@ -138,6 +139,7 @@ func (l *lane) done(o *op, err error) {
 			w.err = err
 		}
 		if w.ops--; w.ops == 0 {
+			l.handedBack(w)
 			l.arrived.push(w)
 		}
 	}

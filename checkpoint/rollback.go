@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/belay-vm/belay/internal/probe"
 )
 
 // RollbackResult says what a rollback did.
@@ -20,6 +22,7 @@ type RollbackResult struct {
 // No front end may be connected: a guest that merely paused would find an old disk under its
 // memory. The caller sees to that.
 func (s *Store) Rollback(ctx context.Context, id uint32) (RollbackResult, error) {
+	began := probe.Now()
 	s.admin.Lock()
 	defer s.admin.Unlock()
 	if err := ctx.Err(); err != nil {
@@ -36,7 +39,9 @@ func (s *Store) Rollback(ctx context.Context, id uint32) (RollbackResult, error)
 	if err != nil {
 		return res, err
 	}
-	return res, s.Sync()
+	err = s.Sync()
+	s.tell(probe.Rollback, id, began, err)
+	return res, err
 }
 
 // withRoom makes a change to history; if the journal is full, after a snapshot. The admin lock is

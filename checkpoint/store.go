@@ -15,10 +15,11 @@ import (
 
 // Options say how a store is opened.
 type Options struct {
-	ReadOnly     bool // serve the state as it is; nothing on disk changes
-	Takeover     bool // raise the generation and return to the last retired point first
-	MaxUnretired int  // started points that may wait for their retire; 0 means 4
-	KeepHoles    bool // do not give discarded space back to the file system
+	ReadOnly     bool   // serve the state as it is; nothing on disk changes
+	Takeover     bool   // raise the generation and return to the last retired point first
+	MaxUnretired int    // started points that may wait for their retire; 0 means 4
+	KeepHoles    bool   // do not give discarded space back to the file system
+	Volume       uint64 // the number by which probe points name it; 0 for the first of a process
 	Log          hclog.Logger
 
 	// LockWait is how long to wait for the volume's lock. A server that was killed holds it until

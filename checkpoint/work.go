@@ -17,8 +17,9 @@ type work struct {
 
 	phase phase
 	err   error
-	ops   int  // operations in flight
-	alone bool // retried: shares no operation with others
+	ops   int    // operations in flight
+	since uint64 // when the device got the first of them; 0: it has none
+	alone bool   // retried: shares no operation with others
 
 	off, end    int64         // the window, in bytes of the disk
 	first, last block         // the blocks that the window covers whole: [first, last)

@@ -162,6 +162,7 @@ func (w *worker) settle() {
 	for _, q := range w.done {
 		e := w.busy[q]
 		delete(w.busy, q)
+		w.r.must(likely(q.Times))
 		w.free = append(w.free, q.Tag)
 		if !w.told[q] {
 			w.report(e, q.Err)

@@ -18,6 +18,7 @@ type layout interface {
 	setLog(l writeLog)
 	start() ([]resubmission, error) // once, after place
 	position() uint32               // for GET_VRING_BASE
+	content() [][]byte              // the ring's memory, but for our event suppression
 
 	available() bool // whether there is a chain to take
 	take(c *Chain) (bool, error)

@@ -276,3 +276,5 @@ func (p *packed) storeEvents(word uint32) {
 }
 
 func (p *packed) position() uint32 { return p.avail.bits() | p.used.bits()<<16 }
+
+func (p *packed) content() [][]byte { return [][]byte{p.desc, p.driver} }

@@ -24,6 +24,7 @@ type Queue struct {
 	again []resubmission // chains to hand out before those of the ring, oldest first
 	done  []usedElem     // completed, not yet published; as many as the ring has places
 	sick  error          // why the ring is broken; for good
+	calls uint64         // notifications by Publish
 
 	stopping  atomic.Bool
 	published atomic.Uint64
@@ -91,6 +92,13 @@ func (q *Queue) StopFD() int { return q.stop }
 // Stopping says the same without a system call.
 func (q *Queue) Stopping() bool { return q.stopping.Load() }
 
+// Resubmitted is the number of chains, of those that Next has yet to hand out, that a backend took
+// before and did not complete.
+func (q *Queue) Resubmitted() int { return len(q.again) }
+
+// Notifications is how often Publish has notified the guest.
+func (q *Queue) Notifications() uint64 { return q.calls }
+
 // Next fills c with the next chain and reports whether there was one: first those that a
 // backend took and did not complete before it died, in the order it took them, then the
 // guest's. A malformed chain is a *ChainError; it is taken all the same, and to be completed
@@ -120,6 +128,20 @@ func (q *Queue) next(c *Chain) (ok bool, err error) {
 	// In this order: a chain may point into memory that was added just before it was made available.
 	c.reset(q.mem.Load())
 	return q.layout.take(c)
+}
+
+// Empty reports whether the ring has no chain to take, as far as one look tells.
+func (q *Queue) Empty() bool {
+	if q.sick != nil || len(q.again) > 0 {
+		return false
+	}
+	empty, err := q.empty()
+	return empty && err == nil // Next will find the error, too
+}
+
+func (q *Queue) empty() (empty bool, err error) {
+	defer recoverFault(debug.SetPanicOnFault(true), q, &err)
+	return !q.layout.available(), nil
 }
 
 // Complete gives a chain back with the number of bytes written to its writable part, and
@@ -159,6 +181,7 @@ func (q *Queue) Publish() error {
 	}
 	if call {
 		q.notify()
+		q.calls++
 	}
 	return nil
 }

@@ -30,6 +30,7 @@ type session struct {
 	dirty    *dirtyLog // the bitmap sent last, kept until the next one comes
 	inflight *inflight // the region sent last, for the next start of a ring
 	retired  []*inflight
+	stopped  bool // between the first GET_VRING_BASE of a stop and the next start, for a Stopper
 	channel  channel
 }
 
@@ -209,6 +210,9 @@ func (s *session) paused(rings []*ring, change func()) {
 		r.wait()
 	}
 	change()
+	if s.stopped {
+		return
+	}
 	for _, r := range rings {
 		r.resume()
 	}

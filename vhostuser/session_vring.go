@@ -85,6 +85,7 @@ func (s *session) setVringKick(m *message) error {
 	r.q.setKick(fd)
 	// Without PROTOCOL_FEATURES there is no SET_VRING_ENABLE either.
 	r.enabled = r.enabled || s.features&featureProtocolFeatures == 0
+	s.goOn()
 	r.resume()
 	return nil
 }
@@ -182,7 +183,9 @@ func (s *session) setVringEnable(m *message) error {
 		s.server.seen.forget()
 		return nil
 	}
-	r.resume()
+	if !s.stopped {
+		r.resume()
+	}
 	if r.q != nil && s.server.seen.stale(s.dev) {
 		s.announceConfig()
 	}
@@ -202,6 +205,7 @@ func (s *session) getVringBase(m *message) (reply, error) {
 	if !r.started {
 		return reply{}, m.bad("queue", uint64(v.index), errNeverStarted)
 	}
+	s.stopAll()
 	s.dismantle(r, true)
 	return payloadReply(vringState{v.index, r.base}.append(nil)), nil
 }

@@ -212,3 +212,8 @@ func (s *split) disarm() {
 }
 
 func (s *split) position() uint32 { return uint32(s.lastAvail) }
+
+// content leaves out used.flags and avail_event.
+func (s *split) content() [][]byte {
+	return [][]byte{s.desc, s.avail, s.used[availIdxOff:s.availEventOff()]}
+}

@@ -48,7 +48,7 @@ A VOLUME is a directory. Most verbs work on a volume whether or not it is being 
 		createVerb(a), serveVerb(a), vhostUserBlkVerb(a),
 		checkpointVerb(a), startVerb(a), retireVerb(a), checkpointsVerb(a),
 		rollbackVerb(a), deleteVerb(a),
-		statusVerb(a), resizeVerb(a), listVerb(a), removeVerb(a),
+		statusVerb(a), resizeVerb(a), listVerb(a), removeVerb(a), topVerb(a), traceVerb(a),
 		checkVerb(a), dumpVerb(a), exportVerb(a), importVerb(a),
 		manVerb(a), versionVerb(a),
 	)

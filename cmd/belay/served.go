@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/belay-vm/belay/blk"
 	"github.com/belay-vm/belay/internal/control"
 )
 
@@ -15,6 +16,7 @@ type served struct {
 	gate    *gate
 	changed func() // tells the front end that the disk has another size
 	serving func() control.Serving
+	stats   func() []blk.QueueStats
 }
 
 func (s *served) Status(ctx context.Context) (control.Status, error) {

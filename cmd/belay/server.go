@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/belay-vm/belay/blk"
+	"github.com/belay-vm/belay/bpf"
 	"github.com/belay-vm/belay/internal/aio"
 	"github.com/belay-vm/belay/internal/control"
 	"github.com/belay-vm/belay/vhostuser"
@@ -27,6 +28,7 @@ type server struct {
 	log     hclog.Logger
 	since   time.Time
 
+	counts struct{ Count, Latency []byte } // memory that other programs can read; none: the device's own
 	engine aio.Kind
 	device *blk.Device
 	front  *vhostuser.Server
@@ -37,6 +39,7 @@ type server struct {
 // run serves until the context ends; everything that it made is gone when it returns, and every
 // request that it took is done.
 func (s *server) run(ctx context.Context, at endpointMaker, ready func(name string) error) (err error) {
+	defer s.openCounters()()
 	if err := s.build(); err != nil {
 		return err
 	}
@@ -69,6 +72,26 @@ func (s *server) run(ctx context.Context, at endpointMaker, ready func(name stri
 	return s.front.Serve(ctx, s.gate)
 }
 
+// openCounters makes memory for the device's counters that bpftool can read, where the kernel has
+// it and lets us. Nothing depends on it: without, the device counts in memory of its own. The
+// function that it returns is for when the device is closed.
+func (s *server) openCounters() func() {
+	c, err := bpf.OpenCounters(pinName(s.volume.dir), s.options.queues)
+	if err != nil {
+		s.log.Debug("counters are not visible as maps", "reason", err)
+		return func() {}
+	}
+	s.counts.Count, s.counts.Latency = c.Count, c.Latency
+	if c.Note != "" {
+		s.log.Debug("counters have no names below /sys/fs/bpf", "reason", c.Note)
+	}
+	return func() {
+		if err := c.Close(); err != nil {
+			s.log.Debug("maps of the counters", "error", err)
+		}
+	}
+}
+
 // build makes the device and the server in front of it.
 func (s *server) build() (err error) {
 	why := "asked for"
@@ -87,6 +110,7 @@ func (s *server) build() (err error) {
 		Serial: serial, Engine: s.engine,
 		Spin:       time.Duration(s.options.pollUs) * time.Microsecond,
 		SpinDevice: time.Duration(s.options.pollDeviceUs) * time.Microsecond,
+		Count:      s.counts.Count, Latency: s.counts.Latency,
 	})
 	if err != nil {
 		return err
@@ -102,7 +126,8 @@ func (s *server) control() (end func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	offered := &served{Volume: &s.volume, gate: s.gate, changed: s.front.ConfigChanged, serving: s.serving}
+	offered := &served{Volume: &s.volume, gate: s.gate, changed: s.front.ConfigChanged, serving: s.serving,
+		stats: s.device.Stats}
 	metrics := control.NewMetrics(control.Sources{
 		Version: programVersion().Version,
 		Status:  offered.Status,

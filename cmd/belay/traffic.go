@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/belay-vm/belay/blk"
 	"github.com/belay-vm/belay/internal/control"
+	"github.com/belay-vm/belay/internal/hist"
 )
 
 // traffic is what the device has counted, in the units of metrics.
@@ -21,14 +22,21 @@ func traffic(queues []blk.QueueStats) []control.Traffic {
 	return out
 }
 
-// histogram turns the device's buckets, each for itself in powers of two of a microsecond, into
-// cumulative ones in seconds. The last one has no upper bound and is in the count alone.
+// The bounds of the buckets that metrics have, in nanoseconds: from about a microsecond to 17 seconds.
+const (
+	firstBound = 1 << 10
+	lastBound  = 1 << 34
+)
+
+// histogram turns the device's slots, each for itself, into cumulative buckets in seconds: one for
+// each octave. What lies above the last bound is in the count alone.
 func histogram(k *blk.KindStats) control.Histogram {
 	h := control.Histogram{Sum: float64(k.LatencyNs) / 1e9, Buckets: map[float64]uint64{}}
-	for i, n := range k.Latency {
+	for slot, n := range k.Latency {
 		h.Count += n
-		if i < len(k.Latency)-1 {
-			h.Buckets[float64(uint64(1)<<i)/1e6] = h.Count
+		end := hist.Upper(slot)
+		if end >= firstBound && end <= lastBound && end&(end-1) == 0 {
+			h.Buckets[float64(end)/1e9] = h.Count
 		}
 	}
 	return h

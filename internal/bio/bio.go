@@ -63,6 +63,18 @@ type Request struct {
 	// Tag is the request's place in the device's fixed table: below the depth given to
 	// NewLane and unique among the requests in flight.
 	Tag uint32
+
+	Times
+}
+
+// Times is what a Lane tells of a request's way, for those who trace. The device clears it; when a
+// request is submitted again, as the next part of the same one, the Lane goes on counting. A Lane
+// that tells nothing leaves it alone. Times are nanoseconds of CLOCK_MONOTONIC.
+type Times struct {
+	Handed    uint64 // when its first operation was handed to the disk below
+	Completed uint64 // when its last operation was done
+	Device    uint64 // for how long at least one operation was with the disk below
+	Epoch     uint64 // the store's open epoch when the request was finished
 }
 
 // Lane is one worker's way into a store.

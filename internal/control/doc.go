@@ -20,6 +20,7 @@
 //	POST /v1/resize      {"size":n,"force":false}     Resized
 //	POST /v1/check                                    JSON lines, see below
 //	GET  /v1/export?at=CHECKPOINT                     pieces, see stream.go
+//	GET  /v1/load                                     Load
 //	GET  /v1/dump?json=false                          text or JSON lines, see below
 //	GET  /metrics                                     Prometheus text
 //

@@ -60,7 +60,7 @@ var (
 	descRequests = desc("requests_total", "Requests completed.", "queue", "type")
 	descBytes    = desc("request_bytes_total", "Bytes moved by requests.", "queue", "type")
 	descErrors   = desc("request_errors_total", "Requests that failed.", "queue", "type")
-	descLatency  = desc("request_duration_seconds", "Time from taking a request to completing it.",
+	descLatency  = desc("request_duration_seconds", "Time that requests took, their wait in the ring included.",
 		"queue", "type")
 	descUp = desc("volume_healthy", "1 while all is well, 0 when status shows an error.")
 )

@@ -74,6 +74,11 @@ func (s *Server) routes(metrics prometheus.Gatherer) http.Handler {
 	handle(s, mux, "GET", "checkpoints", func(ctx context.Context, _ struct{}) (History, error) {
 		return s.vol.History(ctx)
 	})
+	if v, ok := s.vol.(Loaded); ok {
+		handle(s, mux, "GET", "load", func(ctx context.Context, _ struct{}) (Load, error) {
+			return v.Load(ctx)
+		})
+	}
 	handle(s, mux, "POST", "start", named(s.vol.Start))
 	handle(s, mux, "POST", "checkpoint", named(s.vol.Checkpoint))
 	handle(s, mux, "POST", "retire", func(ctx context.Context, _ struct{}) (Point, error) {

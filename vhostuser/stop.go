@@ -1,0 +1,73 @@
+package vhostuser
+
+import (
+	"hash/crc64"
+	"runtime/debug"
+)
+
+// A front end stops a device queue by queue. A backend that must do something in between, when
+// nothing is served any more and before the front end knows, is a Stopper.
+
+// Stopper is a Device that is told of a stop. At the first GET_VRING_BASE all rings are halted and
+// drained, then Stopped is called, and the reply waits until it returns: QEMU's main loop stands
+// still for so long. The stop is over with the next ring that starts.
+type Stopper interface {
+	Device
+	// Stopped gets what the started rings held, by their numbers.
+	Stopped(rings []RingDigest)
+}
+
+// RingDigest identifies a ring's content and position: where the device stood in it and all that
+// lies in its memory but the event suppression that the device itself writes.
+type RingDigest struct {
+	Queue  int
+	Digest uint64
+}
+
+// stopAll halts and drains every ring, once for each stop, and tells the device.
+func (s *session) stopAll() {
+	device, ok := s.dev.(Stopper)
+	if !ok || s.stopped {
+		return
+	}
+	s.haltAll()
+	var rings []RingDigest
+	for _, r := range s.rings {
+		if r.q == nil {
+			continue
+		}
+		r.wait()
+		digest, err := r.q.Digest()
+		if err != nil {
+			r.breakDown(err)
+		}
+		rings = append(rings, RingDigest{r.index, digest})
+	}
+	s.stopped = true
+	device.Stopped(rings)
+}
+
+// goOn ends a stop: rings that were halted with the others and not stopped themselves go on.
+func (s *session) goOn() {
+	if !s.stopped {
+		return
+	}
+	s.stopped = false
+	for _, r := range s.rings {
+		r.resume()
+	}
+}
+
+var digestTable = crc64.MakeTable(crc64.ECMA)
+
+// Digest identifies what the ring holds; see RingDigest. No one else may use the queue meanwhile.
+func (q *Queue) Digest() (sum uint64, err error) {
+	defer recoverFault(debug.SetPanicOnFault(true), q, &err)
+	position := q.layout.position()
+	head := []byte{byte(position), byte(position >> 8), byte(position >> 16), byte(position >> 24)}
+	sum = crc64.Update(0, digestTable, head)
+	for _, part := range q.layout.content() {
+		sum = crc64.Update(sum, digestTable, part)
+	}
+	return sum, nil
+}

@@ -1,0 +1,94 @@
+package vhostuser_test
+
+import (
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/belay-vm/belay/vhostuser"
+	"github.com/belay-vm/belay/vhostuser/vhosttest"
+)
+
+// stopDisk notes its stops and holds the front end up in them.
+type stopDisk struct {
+	*ramDisk
+	hold chan struct{} // nil: not
+
+	mu    sync.Mutex
+	stops [][]vhostuser.RingDigest
+}
+
+func (d *stopDisk) Stopped(rings []vhostuser.RingDigest) {
+	d.mu.Lock()
+	d.stops = append(d.stops, rings)
+	d.mu.Unlock()
+	if d.hold != nil {
+		<-d.hold
+	}
+}
+
+func (d *stopDisk) seen() [][]vhostuser.RingDigest {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.stops)
+}
+
+// TestStopIsToldOnce : a stop of several queues is told once, with what all of them held, before the
+// first reply; what they hold is the same until a request is made.
+func TestStopIsToldOnce(t *testing.T) { each(t, stopIsToldOnce) }
+
+func stopIsToldOnce(t *testing.T, o vhosttest.Options) {
+	o.Queues = 3
+	d := &stopDisk{ramDisk: newRAMDisk(t, 1<<20, 3)}
+	f := started(t, serve(t, d, vhostuser.Options{}), o)
+	must(t, newDisk(t, f, 1, 1, page).Write(0, make([]byte, page)))
+	for range 2 {
+		must(t, f.Stop())
+		must(t, f.Start())
+	}
+	must(t, newDisk(t, f, 1, 1, page).Write(0, make([]byte, page)))
+	must(t, f.Stop())
+	stops := d.seen()
+	if len(stops) != 3 || len(stops[0]) != 3 {
+		t.Fatalf("told %v: want three stops of three rings", stops)
+	}
+	if !slices.Equal(stops[0], stops[1]) {
+		t.Error("rings differ though nothing was requested:", stops[:2])
+	}
+	if stops[1][1] == stops[2][1] || stops[1][0] != stops[2][0] {
+		t.Error("a request in queue 1 shows wrongly:", stops[1:])
+	}
+}
+
+// TestStopWaits : the reply to GET_VRING_BASE waits for the device, and nothing of any queue is served
+// until a ring starts again.
+func TestStopWaits(t *testing.T) { each(t, stopWaits) }
+
+func stopWaits(t *testing.T, o vhosttest.Options) {
+	o.Queues = 2
+	d := &stopDisk{ramDisk: newRAMDisk(t, 1<<20, 2), hold: make(chan struct{})}
+	f := started(t, serve(t, d, vhostuser.Options{}), o)
+	other := newDisk(t, f, 1, 8, page)
+	answered := make(chan error, 1)
+	go func() {
+		_, err := f.GetBase(0)
+		answered <- err
+	}()
+	eventually(t, "the stop is told", func() bool { return len(d.seen()) == 1 })
+	before := d.executed.Load()
+	read(t, other, 4)
+	select {
+	case <-answered:
+		t.Fatal("answered while the device held the stop up")
+	case <-time.After(short):
+	}
+	close(d.hold)
+	must(t, <-answered)
+	must(t, f.Enable(1, true))
+	if n := d.executed.Load(); n != before {
+		t.Errorf("%d requests served in a stop", n-before)
+	}
+	must(t, f.StartRing(f.Queue(0)))
+	reap(t, other, 4)
+}
