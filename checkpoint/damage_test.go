@@ -107,11 +107,13 @@ func decodeRecord(p []byte) (any, error) {
 
 func decodePayload(kind recordKind, p []byte) (any, error) {
 	switch kind {
-	case recordWrite:
+	case recordWrite, recordStage:
 		places, sums, err := decodeWrite(p, nil, nil)
 		return writes{places, sums}, err
 	case recordStart:
 		return decodeStart(p)
+	case recordLoad:
+		return decodeLoad(p)
 	case recordSweep:
 		return decodeSweep(p)
 	case recordRollback:
@@ -142,6 +144,8 @@ func encodePayload(v any, p []byte) {
 	case startRecord:
 		v.encode(p)
 	case sweepRecord:
+		v.encode(p)
+	case loadRecord:
 		v.encode(p)
 	case proof:
 		v.encode(p)

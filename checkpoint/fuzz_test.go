@@ -62,7 +62,7 @@ func FuzzPayload(f *testing.F) {
 		f.Add(p[recordHead:])
 	}
 	f.Fuzz(func(t *testing.T, p []byte) {
-		for kind := recordWrite; kind <= recordPad; kind++ {
+		for kind := recordWrite; kind <= recordLoad; kind++ {
 			v, err := decodePayload(kind, p)
 			if err != nil {
 				continue

@@ -242,6 +242,7 @@ func (s *Store) recoverWith(redo func(recordHeader, []byte) error) error {
 	if err := s.journal.replay(c.start, s.fs.BootID(), redo); err != nil {
 		return err
 	}
+	s.loose = nil // of a load that did not come about
 	return s.recallIntents(c)
 }
 

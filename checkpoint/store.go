@@ -85,6 +85,8 @@ type Store struct {
 	lanes     []*lane
 	views     []*View
 	tracker   *Tracker // nil: nobody tracks
+	stages    []*Stage
+	hold      epoch // points from this one on are not released by a retire; 0: none
 
 	recalled recalled // between replay and service only
 
