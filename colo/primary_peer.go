@@ -12,15 +12,23 @@ func (s *primary) claimWon(c Claim) {
 	switch {
 	case c == ClaimPair && s.phase == PrimaryPairing:
 		s.phase = PrimaryPaired
-		s.colo, s.won, s.stalled, s.yanking, s.yanked = true, false, false, false, false
+		s.won, s.stalled, s.yanking, s.yanked = false, false, false, false
 		s.next = 0
 		s.serveUntil(s.until)
-		s.do(StartColo{})
-		if !s.busy() {
-			s.drainAll() // no ring will stop before QEMU loads: what there is is sealed now
+		if s.busy() {
+			s.startColo()
+		} else {
+			s.drainAll() // no ring may stop before QEMU loads: what there is goes over first
 		}
 	case c == ClaimAlone:
 		s.win()
+	}
+}
+
+func (s *primary) startColo() {
+	if !s.colo {
+		s.colo = true
+		s.do(StartColo{})
 	}
 }
 

@@ -96,6 +96,7 @@ func (s *primary) acked(e Epoch) {
 	}
 	s.stage = sealStanding
 	s.hold(false)
+	s.startColo()
 	s.answer()
 }
 

@@ -51,7 +51,8 @@ type backend struct {
 
 	until   time.Duration // of publishing
 	stopped bool
-	fails   bool // its disk
+	paused  time.Duration // not scheduled until then
+	fails   bool          // its disk
 	timers  [colo.Promise + 1]uint64
 	asking  uint64 // counts questions to the witness
 	serving bool   // s was promoted
@@ -69,6 +70,10 @@ func (w *world) newBackend(name string) *backend {
 // take gives the machine an event and does what it says.
 func (b *backend) take(e colo.Event) {
 	if b.dead {
+		return
+	}
+	if b.now < b.paused {
+		b.after(b.paused-b.now, func() { b.take(e) })
 		return
 	}
 	b.tracef("%s takes %T%+v", b.name, e, e)
@@ -178,6 +183,10 @@ func (b *backend) execute(req *request) {
 // publish tells the guest, if that is allowed at this time.
 func (b *backend) publish(req *request) {
 	if b.dead || !b.qemu.alive || b.stopped {
+		return
+	}
+	if b.now < b.paused {
+		b.after(b.paused-b.now, func() { b.publish(req) })
 		return
 	}
 	if b.now >= b.until {

@@ -12,6 +12,7 @@ const (
 	promiseKept = 63 * time.Millisecond // what binds s
 	renewEvery  = 10 * time.Millisecond
 	askAgain    = 5 * time.Millisecond
+	startTime   = 300 * time.Millisecond // by then a pair is protected
 )
 
 var timerTimes = [...]time.Duration{
@@ -143,7 +144,11 @@ func (b *backend) doPeer(a colo.Action) bool {
 
 func (b *backend) send(e colo.Event) {
 	p := b.peer
-	b.mirror.send(func() { p.take(e) })
+	b.mirror.send(func() {
+		_, end := e.(colo.ShutdownAnnounced)
+		b.ended = b.ended || end && !p.dead && !p.serving
+		p.take(e)
+	})
 }
 
 // complete sends the tail of an epoch: the disks as they are now.

@@ -33,6 +33,9 @@ const (
 	faultDiskP       // p's disk fails
 	faultShutdown    // the guest ends
 	faultOperator    // the operator gives s up
+	faultMirrorP     // p sees neither s nor the witness; the QEMUs see each other
+	faultPauseP      // p is not scheduled for a while
+	faultPauseS
 	faults
 )
 
@@ -40,6 +43,7 @@ var faultNames = [...]string{
 	"none", "host P", "backend p", "QEMU P", "host S", "backend s", "QEMU S", "mirror link", "both links",
 	"P isolated", "S isolated", "witness", "witness and links", "slow mirror", "frozen transfer", "cont on S",
 	"load of RAM", "load of devices", "monitor of S", "disk of p", "shutdown", "operator",
+	"mirror and witness of p", "pause of p", "pause of s",
 }
 
 func (w *world) faults() string {
@@ -52,15 +56,25 @@ func (w *world) faults() string {
 
 // strike lets one thing go wrong, sometimes two.
 func (w *world) strike() {
-	w.fault = fault(w.rng.IntN(int(faults)))
+	w.fault = w.pick()
 	if w.p.machine.(*primary).Protected() {
 		w.protectedAt = w.now
+	} else if w.now > startTime {
+		w.failf("the pair fell apart without a fault: %v, %v", w.p, w.s)
 	}
 	if w.chance(0.3) {
-		w.second = 1 + fault(w.rng.IntN(int(faults)-1))
+		w.second = w.pick()
 		w.after(w.between(0, 100*time.Millisecond), func() { w.happen(w.second) })
 	}
 	w.happen(w.fault)
+}
+
+// pick draws a fault out of those that are wanted.
+func (w *world) pick() fault {
+	if len(w.only) > 0 {
+		return w.only[w.rng.IntN(len(w.only))]
+	}
+	return fault(w.rng.IntN(int(faults)))
 }
 
 func (w *world) happen(f fault) {
@@ -69,6 +83,7 @@ func (w *world) happen(f fault) {
 	case faultHostP:
 		w.host(w.p)
 	case faultBackP:
+		w.p.mirror.cut = w.chance(0.5) // the reset overtakes what was sent
 		w.p.die()
 		w.after(w.between(0, 150*time.Millisecond), w.p.qemu.die) // somebody must
 	case faultQEMUP:
@@ -79,7 +94,7 @@ func (w *world) happen(f fault) {
 		w.s.die()
 	case faultQEMUS:
 		w.s.qemu.die()
-	case faultMirror, faultLinks, faultIsolateP, faultIsolateS, faultBlind:
+	case faultMirror, faultLinks, faultIsolateP, faultIsolateS, faultBlind, faultMirrorP:
 		w.partition(f)
 	case faultWitness:
 		w.p.witness, w.s.witness = false, false
@@ -99,6 +114,10 @@ func (w *world) happen(f fault) {
 		w.shutdown()
 	case faultOperator:
 		w.p.take(colo.Failover{})
+	case faultPauseP:
+		w.p.paused = w.now + w.between(time.Millisecond, 200*time.Millisecond)
+	case faultPauseS:
+		w.s.paused = w.now + w.between(time.Millisecond, 200*time.Millisecond)
 	}
 }
 
@@ -120,7 +139,8 @@ func (w *world) partition(f fault) {
 		b.mirror.cut = true
 		w.after(w.between(time.Millisecond, 40*time.Millisecond), func() { b.lose("keepalive") })
 	}
-	if f == faultMirror {
+	if f == faultMirror || f == faultMirrorP {
+		w.p.witness = w.p.witness && f == faultMirror
 		return
 	}
 	for _, q := range []*qemu{w.p.qemu, w.s.qemu} {
@@ -137,9 +157,15 @@ func (w *world) shutdown() {
 		return
 	}
 	q.emit(colo.Shutdown{Reason: "guest-shutdown"})
+	if w.chance(0.5) {
+		w.after(w.between(10*time.Microsecond, 2*time.Millisecond), q.unplug)
+	}
+	w.after(w.between(time.Millisecond, 5*time.Millisecond), q.die)
+	if w.chance(0.3) {
+		w.after(w.between(2*time.Millisecond, 10*time.Millisecond), func() { w.host(w.p) })
+		return
+	}
 	w.ended = w.fault == faultShutdown && w.second == faultNone
-	w.after(w.between(10*time.Microsecond, 2*time.Millisecond), q.unplug)
-	w.after(w.between(2*time.Millisecond, 5*time.Millisecond), q.die)
 }
 
 // expect says who must serve after a single fault in a pair that was protected.
@@ -152,11 +178,11 @@ func (w *world) expect(end string) {
 	case faultHostS, faultBackS, faultQEMUS, faultIsolateS, faultMonitorS, faultLoadRAM,
 		faultLoadDevices, faultOperator, faultNone, faultWitness, faultSlow, faultCont:
 		must = "p"
-	case faultHostP, faultQEMUP, faultIsolateP, faultFrozen, faultDiskP:
+	case faultHostP, faultQEMUP, faultIsolateP, faultFrozen, faultDiskP, faultMirrorP:
 		must = "s"
-	case faultShutdown, faultBlind:
+	case faultBlind:
 		must = "nobody"
-	case faultLinks, faultMirror:
+	case faultLinks, faultMirror, faultPauseP, faultPauseS:
 		must = "one"
 	}
 	if must != "" && must != end && (must != "one" || end == "nobody") {

@@ -155,7 +155,11 @@ func (q *qemu) follow() error {
 	}
 	q.post(parcelReceived)
 	// From here on nothing but a kill is noticed.
-	if err := q.sleep(q.between(50*time.Microsecond, 2*time.Millisecond), true); err != nil {
+	window := q.between(50*time.Microsecond, 2*time.Millisecond)
+	if q.chance(0.02) {
+		window *= 8
+	}
+	if err := q.sleep(window, true); err != nil {
 		return err
 	}
 	q.mem = mem // the cache is flushed

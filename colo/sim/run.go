@@ -13,6 +13,7 @@ type Options struct {
 	Seed   uint64
 	Broken colo.Rule // rules that both machines leave out
 	Trace  bool
+	only   []fault // draw faults out of these
 }
 
 // Result is what became of it.
@@ -34,7 +35,7 @@ type world struct {
 	writes      uint64
 	checkpoints int
 	told        uint64 // the newest checkpoint that P's QEMU knows to be loaded
-	ended       bool   // P's guest was shut down, and s could be told
+	ended       bool   // P's guest was shut down, and s was or could be told
 	granted     colo.Claim
 	protectedAt time.Duration // 0: s had not reported at the fault
 	slowness    time.Duration
@@ -42,6 +43,7 @@ type world struct {
 	fault       fault
 	second      fault
 	violation   string
+	only        []fault
 }
 
 func (w *world) tracef(format string, args ...any) { w.addf(w.now, format, args...) }
@@ -81,7 +83,7 @@ func (s *secondary) String() string {
 // Run lives one pair's life from its start to what its faults make of it.
 func Run(o Options) Result {
 	w := &world{clock: clock{rng: rand.New(rand.NewPCG(o.Seed, 7))}}
-	w.on = o.Trace
+	w.on, w.only = o.Trace, o.only
 	w.build(o.Broken)
 	w.begin()
 	w.runUntil(w.life(), w.failed)
