@@ -15,7 +15,7 @@ func (s *primary) claimWon(c Claim) {
 		s.won, s.stalled, s.yanking, s.yanked = false, false, false, false
 		s.next = 0
 		s.serveUntil(s.until)
-		if s.busy() {
+		if s.busy() && len(s.waiting) == 0 {
 			s.startColo()
 		} else {
 			s.drainAll() // no ring may stop before QEMU loads: what there is goes over first
@@ -116,10 +116,15 @@ func (s *primary) win() {
 }
 
 func (s *primary) yank() {
-	if s.colo && !s.yanking && !s.yanked {
-		s.yanking = true
-		s.do(Yank{})
+	if !s.colo || s.yanking || s.yanked {
+		return
 	}
+	if !s.on(YankFirst) {
+		s.yanked = true
+		return
+	}
+	s.yanking = true
+	s.do(Yank{})
 }
 
 func (s *primary) yankDone() {
@@ -135,7 +140,7 @@ func (s *primary) settle() {
 		s.answer()
 		return
 	}
-	if !s.won || s.colo && !s.yanked && s.on(YankFirst) {
+	if !s.won || s.colo && !s.yanked {
 		s.answer()
 		return
 	}
