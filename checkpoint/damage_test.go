@@ -46,6 +46,12 @@ func codecs() map[string]codec {
 			},
 			encode: func(v any) []byte { return encodeIntent(v.(*intent)) },
 		},
+		"pair": {
+			bytes:  encodePair(samplePair()),
+			reseal: func(p []byte) { sealHeader(p, magicPair, saltPair) },
+			decode: func(p []byte) (any, error) { return decodePair(p, 0) },
+			encode: func(v any) []byte { return encodePair(v.(*pairRecord)) },
+		},
 		"catalog": {
 			bytes:  encodeCatalog(sampleCatalog()),
 			reseal: func(p []byte) { sealHeader(p, magicCatalog, saltCatalog) },

@@ -155,6 +155,7 @@ func TestGolden(t *testing.T) {
 	golden(t, "journal-header-v1", encodeHeader(sampleHeader()))
 	golden(t, "journal-header-open-v1", encodeHeader(sampleOpenHeader()))
 	golden(t, "intent-v1", encodeIntent(sampleIntent()))
+	golden(t, "pair-v1", encodePair(samplePair()))
 	golden(t, "catalog-v1", encodeCatalog(sampleCatalog()))
 	for name, p := range sampleRecords() {
 		golden(t, "record-"+strings.ReplaceAll(name, " ", "-")+"-v1", p)

@@ -19,6 +19,8 @@ type Options struct {
 	Takeover     bool // raise the generation and return to the last retired point first
 	MaxUnretired int  // started points that may wait for their retire; 0 means 4
 	KeepHoles    bool // do not give discarded space back to the file system
+	Pair         bool // whoever opens it runs the pair that it belongs to, or will
+	Force        bool // open it for writing though it belongs to a pair
 	Log          hclog.Logger
 
 	// LockWait is how long to wait for the volume's lock. A server that was killed holds it until
@@ -87,6 +89,8 @@ type Store struct {
 	tracker   *Tracker // nil: nobody tracks
 	stages    []*Stage
 	hold      epoch // points from this one on are not released by a retire; 0: none
+
+	pair pairKeeper
 
 	recalled recalled // between replay and service only
 
@@ -176,7 +180,7 @@ func (s *Store) closeFiles() error {
 			errs = append(errs, f.Close())
 		}
 	}
-	errs = append(errs, s.base.close())
+	errs = append(errs, s.base.close(), s.pair.close())
 	s.state.close()
 	return errors.Join(errs...)
 }
