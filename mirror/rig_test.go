@@ -281,7 +281,8 @@ func (g *pairing) sync(t *testing.T, p, s *side) *Stream {
 	t.Helper()
 	for i, d := range g.source {
 		plan := SyncPlan{Run: runA, Disk: i, Size: int64(len(d.content))}
-		if err := p.Sync(context.Background(), plan, &point{content: d.content, step: 300 << 10}, SyncOptions{}); err != nil {
+		src := &point{content: d.content, step: 300 << 10}
+		if err := p.Sync(context.Background(), plan, src, SyncOptions{}); err != nil {
 			s.Close()
 			t.Fatal(err, s.Err())
 		}

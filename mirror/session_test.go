@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -125,7 +126,8 @@ func TestEndToEnd(t *testing.T) {
 	g.sync(t, p, s)
 	d := g.source[0]
 	d.mu.Lock()
-	d.changed = append(d.changed, Change{Len: 4096, From: bytes.NewReader(filled(4096, 3)), Sum: 5, Summed: true})
+	other := bytes.NewReader(filled(4096, 3))
+	d.changed = append(d.changed, Change{Len: 4096, From: other, Sum: 5, Summed: true})
 	d.signal()
 	d.mu.Unlock()
 	s.ended(t, ErrChecksum)
@@ -154,10 +156,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := newPairing()
-			for i := range 2 { // not shared
-				_ = i
-				g.p.Hello.Disks = append([]DiskHello(nil), g.p.Hello.Disks...)
-			}
+			g.p.Hello.Disks = slices.Clone(g.p.Hello.Disks) // the sides share them
 			c.change(&g.p, &g.s)
 			a, b := tcp(t)
 			other := make(chan error)

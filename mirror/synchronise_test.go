@@ -107,7 +107,8 @@ func TestSubtract(t *testing.T) {
 			}
 		}
 		left := map[int64]bool{}
-		for _, c := range subtract(nil, Change{Off: int64(off), Len: int64(length), At: 100 + int64(off)}, ranges) {
+		change := Change{Off: int64(off), Len: int64(length), At: 100 + int64(off)}
+		for _, c := range subtract(nil, change, ranges) {
 			for i := range c.Len {
 				if left[c.Off+i] || c.At != c.Off+100 {
 					t.Fatalf("%+v", c)
