@@ -9,7 +9,15 @@ func (s *state) apply(h recordHeader, payload []byte) error {
 		return recordError("sequence", h.seq, s.seq+1)
 	}
 	s.seq = h.seq
+	loose := s.loose
+	if h.kind != recordStage {
+		s.loose = nil
+	}
 	switch h.kind {
+	case recordStage:
+		return s.applyStage(payload)
+	case recordLoad:
+		return s.applyLoad(payload, loose)
 	case recordWrite:
 		return s.applyWrite(payload)
 	case recordStart:
@@ -81,10 +89,15 @@ func (s *state) applyStart(payload []byte) error {
 	if r.id != s.epoch {
 		return recordError("point of a start record", r.id, s.epoch)
 	}
+	s.start(r.point())
+	return nil
+}
+
+// point returns the point that a start record describes.
+func (r *startRecord) point() *point {
 	p := &point{name: r.name, time: time.Unix(0, r.time)}
 	p.setFlags(r.flags)
-	s.start(p)
-	return nil
+	return p
 }
 
 func (s *state) applySweep(payload []byte) error {

@@ -44,6 +44,11 @@ func TestCrash(t *testing.T) {
 	t.Logf("%d cuts over %d seeds in %v", cuts, seeds, time.Since(begun).Round(time.Second))
 	t.Logf("%d quick flushes; %d openings found %d blocks by intents", quickly.flushes.Load(),
 		quickly.openings.Load(), quickly.blocks.Load())
+	t.Logf("%d loads; of the cuts in the middle of one, %d left it there and %d did not", loadings.made.Load(),
+		loadings.there.Load(), loadings.not.Load())
+	if loadings.there.Load() == 0 || loadings.not.Load() == 0 {
+		t.Error("loads hardly ever happened")
+	}
 	if quickly.flushes.Load() < int64(seeds) || quickly.openings.Load() < int64(cuts/20) {
 		t.Error("quick flushes, or recoveries by intents, hardly ever happened")
 	}
@@ -51,6 +56,9 @@ func TestCrash(t *testing.T) {
 
 // quickly counts what intents were good for.
 var quickly struct{ flushes, openings, blocks atomic.Int64 }
+
+// loadings counts loads, and what became of those that a cut found in the middle or not yet durable.
+var loadings struct{ made, there, not atomic.Int64 }
 
 // countQuick adds what a store that is about to end has done.
 func countQuick(s *Store) {

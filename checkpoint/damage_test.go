@@ -46,6 +46,12 @@ func codecs() map[string]codec {
 			},
 			encode: func(v any) []byte { return encodeIntent(v.(*intent)) },
 		},
+		"pair": {
+			bytes:  encodePair(samplePair()),
+			reseal: func(p []byte) { sealHeader(p, magicPair, saltPair) },
+			decode: func(p []byte) (any, error) { return decodePair(p, 0) },
+			encode: func(v any) []byte { return encodePair(v.(*pairRecord)) },
+		},
 		"catalog": {
 			bytes:  encodeCatalog(sampleCatalog()),
 			reseal: func(p []byte) { sealHeader(p, magicCatalog, saltCatalog) },
@@ -107,11 +113,13 @@ func decodeRecord(p []byte) (any, error) {
 
 func decodePayload(kind recordKind, p []byte) (any, error) {
 	switch kind {
-	case recordWrite:
+	case recordWrite, recordStage:
 		places, sums, err := decodeWrite(p, nil, nil)
 		return writes{places, sums}, err
 	case recordStart:
 		return decodeStart(p)
+	case recordLoad:
+		return decodeLoad(p)
 	case recordSweep:
 		return decodeSweep(p)
 	case recordRollback:
@@ -142,6 +150,8 @@ func encodePayload(v any, p []byte) {
 	case startRecord:
 		v.encode(p)
 	case sweepRecord:
+		v.encode(p)
+	case loadRecord:
 		v.encode(p)
 	case proof:
 		v.encode(p)

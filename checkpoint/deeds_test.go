@@ -26,12 +26,16 @@ const (
 	doLook
 	doWatch
 	doSettle
+	doStage
+	doLoad
+	doTrack
 	numDeeds
 )
 
 var usualWeights = [numDeeds]int{
 	doLane: 200, doFlush: 10, doTend: 10, doStart: 6, doRetire: 6, doRollback: 2, doUndo: 1, doDelete: 3,
 	doSnapshot: 3, doResize: 1, doReopen: 1, doKill: 1, doCut: 1, doLook: 3, doWatch: 1, doSettle: 2,
+	doStage: 6, doLoad: 3, doTrack: 10,
 }
 
 // deed does one random thing.
@@ -67,6 +71,9 @@ var deeds = [numDeeds]func(*rig){
 	doLook:     (*rig).look,
 	doWatch:    (*rig).watchPoint,
 	doSettle:   func(r *rig) { r.settle(); r.must(audit(r.s)) },
+	doStage:    (*rig).stage,
+	doLoad:     (*rig).load,
+	doTrack:    (*rig).track,
 }
 
 // refused ends the rig unless an error is the one that the ledger expects: nil, or that of an
@@ -170,6 +177,7 @@ func (l *ledger) forget() {
 
 // rollback returns to a random point, while no request is in flight.
 func (r *rig) rollback() {
+	r.untrack()
 	if ms := r.ledger.alive(); len(ms) > 0 && len(ms) < 12 {
 		r.rollbackTo(ms[r.rng.IntN(len(ms))], func() (RollbackResult, error) { return RollbackResult{}, nil })
 	}
@@ -177,6 +185,7 @@ func (r *rig) rollback() {
 
 // undo returns to the state that the last rollback left.
 func (r *rig) undo() {
+	r.untrack()
 	var left *mark
 	for _, m := range r.ledger.alive() {
 		if m.left {
@@ -189,6 +198,7 @@ func (r *rig) undo() {
 }
 
 func (r *rig) rollbackTo(to *mark, undo func() (RollbackResult, error)) {
+	r.unstage() // it is for a disk of this size
 	r.settle()
 	r.alone(func() {
 		l := r.ledger
@@ -248,6 +258,8 @@ func (r *rig) delete() {
 
 // resize changes the disk's length, while no request is in flight.
 func (r *rig) resize() {
+	r.untrack()
+	r.unstage()
 	r.settle()
 	r.alone(func() {
 		l := r.ledger

@@ -124,10 +124,10 @@ func (d *dumper) record(h recordHeader, p []byte) {
 	d.item("record", "position", h.pos, "sequence", h.seq, "line", h.line, "epoch", h.epoch,
 		"does", h.kind.String())
 	switch h.kind {
-	case recordWrite:
+	case recordWrite, recordStage:
 		places, sums, _ := decodeWrite(p, nil, nil)
 		for _, e := range places {
-			d.item("write", "block", e.block, "n", e.n, "slot", e.slot.String())
+			d.item(h.kind.String(), "block", e.block, "n", e.n, "slot", e.slot.String())
 		}
 		if len(sums) > 0 {
 			d.item("checksums", "crcs", sums)
@@ -135,6 +135,10 @@ func (d *dumper) record(h recordHeader, p []byte) {
 	case recordStart:
 		r, _ := decodeStart(p)
 		d.item("start", "point", r.id, "name", r.name, "time", stamp(r.time))
+	case recordLoad:
+		r, _ := decodeLoad(p)
+		d.item("load", "base", r.base, "blocks", r.blocks, "point", r.start.id, "name", r.start.name,
+			"time", stamp(r.start.time))
 	case recordRollback:
 		r, _ := decodeRollback(p)
 		d.item("rollback", "to", r.to, "left", r.left, "line", r.line)

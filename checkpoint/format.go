@@ -24,6 +24,7 @@ const (
 	magicJournal    = "BELAYJRN"
 	magicCatalog    = "BELAYCAT"
 	magicIntent     = "BELAYINT"
+	magicPair       = "BELAYPAR"
 )
 
 // salt is the value a checksum starts from: another one for each kind of structure, so that
@@ -38,6 +39,7 @@ const (
 	saltTail       salt = 0x4a54414c
 	saltCatalog    salt = 0x43544c47
 	saltIntent     salt = 0x494e544e
+	saltPair       salt = 0x50414952
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

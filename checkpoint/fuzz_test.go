@@ -35,6 +35,7 @@ func fuzzCodec(f *testing.F, name string) {
 func FuzzSuperblock(f *testing.F)    { fuzzCodec(f, "superblock") }
 func FuzzJournalHeader(f *testing.F) { fuzzCodec(f, "journal header") }
 func FuzzIntent(f *testing.F)        { fuzzCodec(f, "intent") }
+func FuzzPair(f *testing.F)          { fuzzCodec(f, "pair") }
 func FuzzCatalog(f *testing.F)       { fuzzCodec(f, "catalog") }
 
 func FuzzRecord(f *testing.F) {
@@ -62,7 +63,7 @@ func FuzzPayload(f *testing.F) {
 		f.Add(p[recordHead:])
 	}
 	f.Fuzz(func(t *testing.T, p []byte) {
-		for kind := recordWrite; kind <= recordPad; kind++ {
+		for kind := recordWrite; kind <= recordLoad; kind++ {
 			v, err := decodePayload(kind, p)
 			if err != nil {
 				continue

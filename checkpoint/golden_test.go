@@ -112,6 +112,8 @@ func sampleRecords() map[string][]byte {
 	word := func(v uint64) []byte { return payload(wordLen, func(p []byte) { putWord(p, v) }) }
 	start := startRecord{id: 7, flags: pointKeep, time: 1763640000000000003, name: "nightly"}
 	rollback := rollbackRecord{to: 2, left: 7, time: 1763640000000000004, line: 3}
+	load := loadRecord{base: 6, first: 99, blocks: 103, start: start}
+	load.start.flags = pointRetired
 	sweep := sweepRecord{run: 3, count: 10}
 	places := []placement{
 		{block: 5, slot: 1000, n: 2}, {block: 9, slot: slotZero, n: 100}, {block: 1, slot: 7, n: 1},
@@ -127,6 +129,8 @@ func sampleRecords() map[string][]byte {
 		recordRollback: payload(rollbackLen, rollback.encode),
 		recordResize:   word(1 << 31),
 		recordPad:      payload(0, func([]byte) {}),
+		recordStage:    payload(writePayload(3, 3), func(p []byte) { encodeWrite(p, places, sums) }),
+		recordLoad:     payload(load.encodedLen(), load.encode),
 	}
 	named := map[string][]byte{"proven alone": word(4000)}
 	seal := func(kind recordKind, p []byte) {
@@ -151,6 +155,7 @@ func TestGolden(t *testing.T) {
 	golden(t, "journal-header-v1", encodeHeader(sampleHeader()))
 	golden(t, "journal-header-open-v1", encodeHeader(sampleOpenHeader()))
 	golden(t, "intent-v1", encodeIntent(sampleIntent()))
+	golden(t, "pair-v1", encodePair(samplePair()))
 	golden(t, "catalog-v1", encodeCatalog(sampleCatalog()))
 	for name, p := range sampleRecords() {
 		golden(t, "record-"+strings.ReplaceAll(name, " ", "-")+"-v1", p)

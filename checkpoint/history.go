@@ -166,7 +166,7 @@ func (s *Store) mayStart(p *point) error {
 			return fmt.Errorf("checkpoint %q: %w", p.name, ErrExists)
 		}
 	}
-	if n := len(s.waiting()); n >= s.opts.MaxUnretired && !p.temp {
+	if n := len(s.waiting()); n >= s.opts.MaxUnretired && !p.temp && !p.retired {
 		return fmt.Errorf("%w: %d wait, at most %d may", ErrUnretired, n, s.opts.MaxUnretired)
 	}
 	if s.epoch >= maxEpoch-1 || len(s.points) >= maxPoints {
@@ -208,12 +208,9 @@ func (s *Store) Retire(ctx context.Context) (Point, error) {
 // releaseBefore deletes the retired points before p that nobody asked to keep.
 func (s *Store) releaseBefore(p *point) error {
 	s.mu.Lock()
-	var release []*point
-	for _, q := range s.points {
-		if q.id < p.id && q.retired && !q.keep && !q.temp && q.views == 0 {
-			release = append(release, q)
-			s.recur(q)
-		}
+	release := s.replaced(p)
+	for _, q := range release {
+		s.recur(q)
 	}
 	s.mu.Unlock()
 	for _, q := range release {

@@ -86,11 +86,20 @@ type mark struct {
 	lost    int  // when its deletion was durable; 0: not
 }
 
-// turn is a rollback under way.
+// turn is a rollback or a load under way.
 type turn struct {
 	line uint32
 	to   *mark
 	left *mark // the point that it makes of the state it leaves
+	onto *mark // of a load: the base. It makes the point that it goes to
+}
+
+// makes returns the point that a turn adds.
+func (t *turn) makes() *mark {
+	if t.onto != nil {
+		return t.to
+	}
+	return t.left
 }
 
 // ledger knows what was asked for and what was acknowledged, and so what a disk may show: it is
@@ -106,6 +115,7 @@ type ledger struct {
 	head    *mark   // the newest point on the way to the current state
 	line    uint32
 	turn    *turn
+	loads   []loaded // that a power cut may undo
 	next    tag
 }
 
@@ -148,14 +158,19 @@ func (l *ledger) report(first, n, issued int, err error) {
 
 // allows reports whether a sector may show a tag when everything that was reported up to a time
 // counts. A version is ruled out by one that was issued after it had been reported.
-func (l *ledger) allows(sector int, t tag, upTo int) bool {
+func (l *ledger) allows(sector int, t tag, upTo int) bool { return l.allowsOf(sector, t, upTo, never) }
+
+// allowsOf does so when nothing is there that was issued at a time or later.
+func (l *ledger) allowsOf(sector int, t tag, upTo, before int) bool {
 	newest := 0
 	for _, v := range l.sectors[sector] {
 		if v.done && v.to <= upTo {
 			newest = max(newest, v.from)
 		}
 	}
-	return slices.ContainsFunc(l.sectors[sector], func(v version) bool { return v.tag == t && v.to >= newest })
+	return slices.ContainsFunc(l.sectors[sector], func(v version) bool {
+		return v.tag == t && v.to >= newest && v.from < before
+	})
 }
 
 // settle replaces doubt by what was seen, and forgets versions that no cut can bring back. Nothing
@@ -192,7 +207,10 @@ func (l *ledger) kept(kind disktest.Kind) int {
 }
 
 // synced notes that everything reported up to a time is durable.
-func (l *ledger) synced(at int) { l.durable = max(l.durable, at) }
+func (l *ledger) synced(at int) {
+	l.durable = max(l.durable, at)
+	l.loads = slices.DeleteFunc(l.loads, func(d loaded) bool { return d.at <= l.durable })
+}
 
 // current returns the tags that the disk has, where there is no doubt.
 func (l *ledger) current() []tag {

@@ -37,6 +37,9 @@ func newStore(fs FS, o Options) *Store {
 		o.MaxUnretired = 4
 	}
 	s := &Store{opts: o, tuning: defaultTuning, log: o.Log, fs: fs}
+	if o.Pair {
+		s.hold = 1 // all, until the pair says which
+	}
 	if o.tuning != nil {
 		s.tuning = *o.tuning
 	}
@@ -96,6 +99,9 @@ func (s *Store) openFiles() error {
 		return err
 	}
 	s.super = *sb
+	if err := s.openPair(); err != nil {
+		return err
+	}
 	s.align = max(uint64(memAlign(s.data)), sectorSize)
 	s.checksums = sb.flags&flagChecksums != 0
 	if s.files.journal, err = s.fs.Open(journalName, mode); err != nil {
@@ -242,6 +248,7 @@ func (s *Store) recoverWith(redo func(recordHeader, []byte) error) error {
 	if err := s.journal.replay(c.start, s.fs.BootID(), redo); err != nil {
 		return err
 	}
+	s.loose = nil // of a load that did not come about
 	return s.recallIntents(c)
 }
 

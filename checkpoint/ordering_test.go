@@ -54,6 +54,12 @@ func often(edit func(*plan)) func(*plan) {
 	}
 }
 
+// loads lets a plan stage and load often, and has it points to load onto.
+func loads(p *plan) {
+	p.weights[doStart], p.weights[doStage], p.weights[doLoad] = 4, 12, 12
+	p.weights[doTrack], p.weights[doRollback], p.weights[doUndo], p.weights[doResize] = 0, 0, 0, 0
+}
+
 func snapshotSwap(from, to string) func() {
 	return func() { snapshotOrder = move(snapshotOrder, from, to) }
 }
@@ -104,6 +110,22 @@ var swaps = []swap{
 		trimOrder = move(trimOrder, "free the slots", "punch the hole")
 	}},
 
+	{name: "load: the load before what is staged", plan: loads, orders: func() {
+		loadOrder = move(loadOrder, "enter the load", "enter what is staged")
+	}},
+	{name: "load: release before the load", plan: loads, orders: func() {
+		loadOrder = move(loadOrder, "release what came before", "enter the load")
+	}},
+	{name: "load: free what is dropped at once", plan: loads, orders: func() {
+		loadOrder = slices.Clone(loadOrder)
+		loadOrder[1].do = func(s *Store, l *loading) error {
+			was := s.freed
+			s.freed = nil
+			defer func() { s.freed = was }()
+			return s.enterLoad(l)
+		}
+	}},
+
 	{name: "open: journal before data", orders: func() {
 		openOrder = move(openOrder, "begin an incarnation of the journal", "sync the data")
 	}},
@@ -124,8 +146,10 @@ func TestOrdering(t *testing.T) {
 	for _, w := range swaps {
 		t.Run(w.name, func(t *testing.T) {
 			flush, snap, trim, open, recall := flushOrder, snapshotOrder, trimOrder, openOrder, recallOrder
+			load := loadOrder
 			defer func() {
 				flushOrder, snapshotOrder, trimOrder, openOrder, recallOrder = flush, snap, trim, open, recall
+				loadOrder = load
 			}()
 			if w.orders != nil {
 				w.orders()

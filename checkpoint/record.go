@@ -38,10 +38,13 @@ const (
 	recordRollback
 	recordResize
 	recordPad
+	recordStage
+	recordLoad
 )
 
 var recordNames = [...]string{
 	"none", "write", "proven", "start", "retire", "delete", "sweep", "rollback", "resize", "pad",
+	"stage", "load",
 }
 
 func (k recordKind) String() string {
@@ -106,8 +109,8 @@ func recordSum(p []byte, chain uint32) (found, want uint32) {
 // validate judges a record whose checksum holds: it was written so, therefore whatever is wrong
 // with it was not caused by a crash. off is its place in the file.
 func (h *recordHeader) validate(p []byte, off int64) error {
-	if h.kind == 0 || h.kind > recordPad {
-		return corrupt(journalName, off+28, "kind of a record", uint16(h.kind), "1 to 9")
+	if h.kind == 0 || h.kind > recordLoad {
+		return corrupt(journalName, off+28, "kind of a record", uint16(h.kind), "1 to 11")
 	}
 	if err := checkZero(p[30:32], journalName, off+30); err != nil {
 		return err

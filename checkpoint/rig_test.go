@@ -73,6 +73,9 @@ func (p *plan) flushOften(rng *rand.Rand) {
 	}
 	p.weights[doLane], p.weights[doFlush], p.weights[doTend] = 500, 30, 10
 	p.lanes, p.depth = 1+rng.IntN(2), 1+rng.IntN(4)
+	if p.weights[doLoad] > 0 {
+		p.weights[doStage], p.weights[doLoad] = 12, 6
+	}
 	if rng.IntN(2) == 0 { // nothing but the ring asks for rounds
 		p.tuning.minSlack, p.tuning.unprovenBlocks = 400, 1000
 	}
@@ -96,6 +99,8 @@ type rig struct {
 	between bool         // two rows of a procedure
 	spare   int          // steps that others may do until the next deed: else they need rounds without end
 	views   []openView
+	staged  *stagedState
+	tracked *tracking
 }
 
 // failure is how a rig ends.
@@ -309,6 +314,7 @@ func (r *rig) die(kind disktest.Kind) {
 	abandon(r.s)
 	old.Close()
 	r.s, r.views, r.disk, r.broken = nil, nil, next, false
+	r.staged, r.tracked = nil, nil
 	r.disk.Hook(r.afterOp)
 	r.open(Options{})
 	r.alone(func() {
@@ -323,11 +329,11 @@ func (l *ledger) adopt(s *Store, must func(error)) {
 	seen, err := diskTags(s)
 	must(err)
 	if l.turned(s) {
-		l.marks = append(l.marks, l.turn.left)
+		l.marks = append(l.marks, l.turn.makes())
 		l.become(l.turn.to.tags, l.tick())
 		l.head, l.line = l.turn.to, l.turn.line
 	}
-	l.turn, l.cut = nil, false
+	l.turn, l.loads, l.cut = nil, nil, false
 	at := l.tick()
 	for i, t := range append(seen, l.current()[len(seen):]...) {
 		l.sectors[i] = []version{{tag: t, from: at, to: at, done: true}}
@@ -345,6 +351,8 @@ func (l *ledger) adopt(s *Store, must func(error)) {
 // reopen closes the volume in order and opens it again.
 func (r *rig) reopen() {
 	r.closeViews()
+	r.untrack()
+	r.unstage()
 	r.settle()
 	r.alone(func() {
 		for _, w := range r.ws {
@@ -381,7 +389,8 @@ func withOthers[T any](order []step[T]) []step[T] {
 
 // loosened opens every procedure of the product to others until undo is called.
 func loosened() (undo func()) {
-	flush, snap, trim := flushOrder, snapshotOrder, trimOrder
+	flush, snap, trim, load := flushOrder, snapshotOrder, trimOrder, loadOrder
 	flushOrder, snapshotOrder, trimOrder = withOthers(flush), withOthers(snap), withOthers(trim)
-	return func() { flushOrder, snapshotOrder, trimOrder = flush, snap, trim }
+	loadOrder = withOthers(load)
+	return func() { flushOrder, snapshotOrder, trimOrder, loadOrder = flush, snap, trim, load }
 }

@@ -14,6 +14,19 @@ func (s *Store) slack() uint64 {
 // by punching what is to be punched, in this order. When none of them yields any, the requests
 // that wait fail.
 func (s *Store) makeSpace() {
+	if err := s.findSpace(); err != nil {
+		s.outOfSpace(err)
+		return
+	}
+	s.background.report(faultSpace, nil)
+	s.mu.Lock()
+	s.want.space = false
+	s.wakeLanes()
+	s.mu.Unlock()
+}
+
+// findSpace does the first of them that yields something. ErrNoSpace if none does.
+func (s *Store) findSpace() error {
 	s.mu.Lock()
 	most := s.mayGrow()
 	limbo, trims := s.limbo.blocks, s.trims.n
@@ -26,15 +39,12 @@ func (s *Store) makeSpace() {
 	case trims > 0:
 		s.trimOnce()
 	case most == 0 && s.grow(s.tuning.growSlots, &err):
+	case err == nil:
+		return ErrNoSpace
 	default:
-		s.outOfSpace(err)
-		return
+		return err
 	}
-	s.background.report(faultSpace, nil)
-	s.mu.Lock()
-	s.want.space = false
-	s.wakeLanes()
-	s.mu.Unlock()
+	return nil
 }
 
 // mayGrow returns by how many slots the data area may grow before what is free exceeds the slack.
@@ -123,7 +133,7 @@ func (s *Store) outOfSpace(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.want.space = false
-	if err != nil {
+	if err != ErrNoSpace { // the data area is full, and it cannot grow
 		s.background.report(faultSpace, err)
 	}
 	for _, l := range s.lanes {

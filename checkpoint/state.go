@@ -26,10 +26,11 @@ type state struct {
 	branches []branch // ascending by id
 	orphans  []*run   // runs to sweep that lie behind no point any more
 
-	owed      backlog // what replay left for later
-	defers    bool    // replay may leave writes for later
-	unordered bool    // it did so since the last snapshot: runs have other numbers than in the journal
-	skipped   bool    // and it passed over sweeps
+	loose     []looseStage // stage records that no load record made count yet; during replay only
+	owed      backlog      // what replay left for later
+	defers    bool         // replay may leave writes for later
+	unordered bool         // it did so since the last snapshot: runs have other numbers than in the journal
+	skipped   bool         // and it passed over sweeps
 
 	mem   *arena
 	pages *pageFile

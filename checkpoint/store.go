@@ -20,6 +20,8 @@ type Options struct {
 	MaxUnretired int    // started points that may wait for their retire; 0 means 4
 	KeepHoles    bool   // do not give discarded space back to the file system
 	Volume       uint64 // the number by which probe points name it; 0 for the first of a process
+	Pair         bool   // whoever opens it runs the pair that it belongs to, or will
+	Force        bool   // open it for writing though it belongs to a pair
 	Log          hclog.Logger
 
 	// LockWait is how long to wait for the volume's lock. A server that was killed holds it until
@@ -86,6 +88,10 @@ type Store struct {
 	lanes     []*lane
 	views     []*View
 	tracker   *Tracker // nil: nobody tracks
+	stages    []*Stage
+	hold      epoch // points from this one on are not released by a retire; 0: none
+
+	pair pairKeeper
 
 	recalled recalled // between replay and service only
 
@@ -175,7 +181,7 @@ func (s *Store) closeFiles() error {
 			errs = append(errs, f.Close())
 		}
 	}
-	errs = append(errs, s.base.close())
+	errs = append(errs, s.base.close(), s.pair.close())
 	s.state.close()
 	return errors.Join(errs...)
 }

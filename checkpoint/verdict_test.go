@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // judge compares a store that was just opened with a ledger. Everything that was reported up to a
@@ -12,16 +13,28 @@ func (l *ledger) judge(s *Store, upTo int) error {
 	if n := s.Size(); n != l.size && n != l.other && (l.turn == nil || n != l.turn.to.size) {
 		return fmt.Errorf("the disk has %d bytes; it had %d", n, l.size)
 	}
-	if err := l.judgeContent(s, upTo); err != nil {
+	upTo, before, err := l.prefix(s, upTo)
+	if err != nil {
+		return err
+	}
+	if err := l.judgeContent(s, upTo, before); err != nil {
 		return err
 	}
 	return l.judgePoints(s, upTo)
 }
 
-// turned reports whether the rollback under way is in what a store recovered.
-func (l *ledger) turned(s *Store) bool { return l.turn != nil && uint32(s.line) == l.turn.line }
+// turned reports whether the rollback or load under way is in what a store recovered.
+func (l *ledger) turned(s *Store) bool {
+	if l.turn == nil {
+		return false
+	}
+	if l.turn.onto != nil {
+		return slices.ContainsFunc(s.Points(), func(p Point) bool { return p.ID == l.turn.to.id })
+	}
+	return uint32(s.line) == l.turn.line
+}
 
-func (l *ledger) judgeContent(s *Store, upTo int) error {
+func (l *ledger) judgeContent(s *Store, upTo, before int) error {
 	if uint32(s.line) != l.line && !l.turned(s) {
 		return fmt.Errorf("it is on line %d, was on %d", s.line, l.line)
 	}
@@ -33,7 +46,7 @@ func (l *ledger) judgeContent(s *Store, upTo int) error {
 		return sameTags(seen, l.turn.to.tags[:len(seen)], "the state rolled back to")
 	}
 	for i, t := range seen {
-		if !l.allows(i, t, upTo) {
+		if !l.allowsOf(i, t, upTo, before) {
 			return fmt.Errorf("sector %d holds write %d, not one of %v; by %d (durable %d, now %d)",
 				i, t, l.sectors[i], upTo, l.durable, l.now)
 		}
@@ -65,8 +78,8 @@ func (l *ledger) judgePoints(s *Store, upTo int) error {
 	for _, p := range s.Points() {
 		there[p.ID] = p
 		m := l.mark(p.ID)
-		if m == nil && l.turned(s) && p.ID == l.turn.left.id {
-			m = l.turn.left
+		if m == nil && l.turned(s) && p.ID == l.turn.makes().id {
+			m = l.turn.makes()
 		}
 		if m == nil {
 			return fmt.Errorf("point %d was never made", p.ID)
@@ -80,8 +93,13 @@ func (l *ledger) judgePoints(s *Store, upTo int) error {
 			return fmt.Errorf("point %d is lost", m.id)
 		}
 	}
-	if l.turned(s) && there[l.turn.left.id].ID == 0 {
-		return fmt.Errorf("the state left has no point %d", l.turn.left.id)
+	if l.turned(s) && there[l.turn.makes().id].ID == 0 {
+		return fmt.Errorf("the state left has no point %d", l.turn.makes().id)
+	}
+	if l.turn != nil && !l.turned(s) {
+		if m := l.turn.onto; m != nil && m.at <= upTo && there[m.id].ID == 0 {
+			return fmt.Errorf("the load is not there, and point %d neither", m.id)
+		}
 	}
 	return nil
 }
@@ -189,6 +207,9 @@ func audit(s *Store) error {
 	held := s.limbo.blocks + s.trims.n + s.intents.ring.n
 	for _, l := range s.lanes {
 		held += l.free
+	}
+	for _, st := range s.stages {
+		held += st.held
 	}
 	u := s.slots.usage()
 	if u.referenced != used || u.busy != busy || busy != held || u.free != total-used-busy {

@@ -12,15 +12,23 @@ func (s *primary) claimWon(c Claim) {
 	switch {
 	case c == ClaimPair && s.phase == PrimaryPairing:
 		s.phase = PrimaryPaired
-		s.colo, s.won, s.stalled, s.yanking, s.yanked = true, false, false, false, false
+		s.won, s.stalled, s.yanking, s.yanked = false, false, false, false
 		s.next = 0
 		s.serveUntil(s.until)
-		s.do(StartColo{})
-		if !s.busy() {
-			s.drainAll() // no ring will stop before QEMU loads: what there is is sealed now
+		if s.busy() && len(s.waiting) == 0 {
+			s.startColo()
+		} else {
+			s.drainAll() // no ring may stop before QEMU loads: what there is goes over first
 		}
 	case c == ClaimAlone:
 		s.win()
+	}
+}
+
+func (s *primary) startColo() {
+	if !s.colo {
+		s.colo = true
+		s.do(StartColo{})
 	}
 }
 
@@ -108,10 +116,15 @@ func (s *primary) win() {
 }
 
 func (s *primary) yank() {
-	if s.colo && !s.yanking && !s.yanked {
-		s.yanking = true
-		s.do(Yank{})
+	if !s.colo || s.yanking || s.yanked {
+		return
 	}
+	if !s.on(YankFirst) {
+		s.yanked = true
+		return
+	}
+	s.yanking = true
+	s.do(Yank{})
 }
 
 func (s *primary) yankDone() {
@@ -127,7 +140,7 @@ func (s *primary) settle() {
 		s.answer()
 		return
 	}
-	if !s.won || s.colo && !s.yanked && s.on(YankFirst) {
+	if !s.won || s.colo && !s.yanked {
 		s.answer()
 		return
 	}

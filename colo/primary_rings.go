@@ -96,6 +96,7 @@ func (s *primary) acked(e Epoch) {
 	}
 	s.stage = sealStanding
 	s.hold(false)
+	s.startColo()
 	s.answer()
 }
 
@@ -119,7 +120,7 @@ func (s *primary) mayAnswer() bool {
 	case PrimaryPaired:
 		return s.stage == sealStanding
 	case PrimaryGivingUp:
-		return !s.colo || s.yanked || !s.on(YankFirst) && s.stalled
+		return !s.colo || s.yanked
 	case PrimaryHanding, PrimaryOut:
 		return false
 	default:

@@ -67,6 +67,7 @@ type Secondary struct {
 	rings  map[Ring]started
 	own    Digests // of the rings that are stopped, at their own last stop
 	expect Digests // what the next start of a ring must show
+	refuse Digests // and what it must not: the memory that the decision was against
 
 	seq      uint64 // of barriers and timers
 	passed   uint64 // the newest barrier that has passed

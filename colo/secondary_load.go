@@ -82,9 +82,9 @@ func (s *secondary) resumed() {
 	switch {
 	case s.phase == SecondaryPoisoned:
 	case s.coloOver && s.on(ExitKeeps):
-		s.expect = s.own
+		s.expect, s.refuse = s.own, s.seal.digests
 		s.do(KeepOwn{})
-	case s.phase == SecondaryPromoting || s.phase == SecondaryAlone:
+	case s.on(ExitKeeps) && (s.phase == SecondaryPromoting || s.phase == SecondaryAlone):
 	case was == runRunning:
 		s.poison("RESUME of a machine that ran")
 	case s.busy():
@@ -105,7 +105,7 @@ func (s *secondary) resumed() {
 
 func (s *secondary) load() {
 	s.loading, s.has, s.current = true, true, s.seal.epoch
-	s.expect = s.seal.digests
+	s.expect, s.refuse = s.seal.digests, s.own
 	s.do(Load{s.current})
 }
 
@@ -183,11 +183,14 @@ func (s *secondary) judge() {
 	}
 }
 
-// fits compares a ring with the one that the decision expects. One that was never used is no witness: its
-// driver set it up since.
+// fits compares a ring with the one that the decision expects. One that was never used may have been set
+// up by its driver since, unless it is the very one that the decision was against.
 func (s *secondary) fits(r Ring, ring started) bool {
 	want, ok := s.expect[r]
-	if !ok || ring.digest == want || ring.fresh || s.blind || !s.on(CheckDigest) {
+	if !ok || ring.digest == want || s.blind || !s.on(CheckDigest) {
+		return true
+	}
+	if wrong, ok := s.refuse[r]; ring.fresh && !(ok && ring.digest == wrong) {
 		return true
 	}
 	whose := "the primary's seal"

@@ -17,6 +17,7 @@ type conn struct {
 	socket  syscall.RawConn // of plain TCP; otherwise nil
 	timeout time.Duration   // for a read or a write to make progress
 	done    <-chan struct{}
+	cause   func() error // why done is closed
 
 	r       *bufio.Reader // the reading goroutine's, as all that follows
 	raw     [headerLen]byte
@@ -67,7 +68,7 @@ func (c *conn) read() (frame, error) {
 	}
 	meta := c.meta[:h.meta]
 	if err := c.fill(meta); err != nil {
-		return frame{}, cut(err)
+		return frame{}, cutAt(1, err)
 	}
 	if got := frameSum(c.raw[:], meta); got != le.Uint32(c.raw[28:]) {
 		return frame{}, &FrameError{h.kind, "", 0, ErrChecksum}
@@ -84,7 +85,7 @@ func (c *conn) read() (frame, error) {
 		f.bulk = getBuffer(int(h.bulk))
 		if err := c.fill(f.bulk.p); err != nil {
 			f.bulk.free()
-			return frame{}, cut(err)
+			return frame{}, cutAt(1, err)
 		}
 	}
 	return f, nil
@@ -93,8 +94,10 @@ func (c *conn) read() (frame, error) {
 // fill reads len(p) bytes. The peer has the time-out for each part that arrives.
 func (c *conn) fill(p []byte) error {
 	for n := 0; n < len(p); {
-		if err := c.net.SetReadDeadline(time.Now().Add(c.timeout)); err != nil {
-			return err
+		if c.r.Buffered() == 0 {
+			if err := c.net.SetReadDeadline(time.Now().Add(c.timeout)); err != nil {
+				return cutAt(n, err)
+			}
 		}
 		m, err := c.r.Read(p[n:])
 		if n += m; n == len(p) {
@@ -103,18 +106,16 @@ func (c *conn) fill(p []byte) error {
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return ErrSilent
-		case err == io.EOF && n > 0:
-			return io.ErrUnexpectedEOF
 		case err != nil:
-			return err
+			return cutAt(n, err)
 		}
 	}
 	return nil
 }
 
-// cut is the error of a connection that ended in the middle of a frame.
-func cut(err error) error {
-	if err == io.EOF {
+// cutAt is the error of a connection that ended after n bytes of something.
+func cutAt(n int, err error) error {
+	if err == io.EOF && n > 0 {
 		return io.ErrUnexpectedEOF
 	}
 	return err
@@ -133,7 +134,7 @@ func (c *conn) locked(write func() error) error {
 	select {
 	case <-c.turn:
 	case <-c.done:
-		return ErrClosed
+		return c.cause()
 	}
 	defer func() { c.turn <- struct{}{} }()
 	return write()

@@ -103,10 +103,14 @@ func (d *decoder) epoch() uint64 {
 // markEpoch reads the epoch of a mark, which is stored with one added.
 func (d *decoder) markEpoch() int64 { return d.int63() - 1 }
 
+// mark reads a mark; none is all zero.
 func (d *decoder) mark() Mark {
 	m := Mark{Run: d.id(), Epoch: d.markEpoch()}
-	if m.IsZero() && m.Epoch != Base {
+	if !m.IsZero() {
+		return m
+	}
+	if m.Epoch != Base {
 		d.fail("epoch of no run", uint64(m.Epoch))
 	}
-	return m
+	return Mark{}
 }

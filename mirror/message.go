@@ -330,6 +330,9 @@ func (*empty) encode(b []byte) []byte { return b }
 func (*empty) decode(*decoder)        {}
 
 func appendMark(b []byte, m Mark) []byte {
+	if m.IsZero() {
+		m.Epoch = Base
+	}
 	return le.AppendUint64(append(b, m.Run[:]...), uint64(m.Epoch+1))
 }
 

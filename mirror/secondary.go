@@ -139,7 +139,7 @@ func (s *Session) applySeal(f frame, b *seal) error {
 	s.in.mu.Unlock()
 	s.cfg.Event(Complete{b.epoch})
 	n := number(b.epoch)
-	return s.conn.write(kindAck, 0, &n)
+	return s.say(kindAck, 0, &n)
 }
 
 func (s *Session) applyRingStart(f frame, epoch uint64) error {
@@ -164,7 +164,7 @@ func (s *Session) giveCredit(f frame) error {
 	}
 	s.in.credited = s.in.consumed
 	n := number(s.in.credited)
-	return s.conn.write(kindCredit, 0, &n)
+	return s.say(kindCredit, 0, &n)
 }
 
 // Report tells the primary that the disks show an epoch, and which one is durable (Base: none yet).
@@ -192,7 +192,7 @@ func (s *Session) answerRenewals() error {
 			continue
 		}
 		n := number(r.seq)
-		if err := s.conn.write(kindRenewed, 0, &n); err != nil {
+		if err := s.say(kindRenewed, 0, &n); err != nil {
 			return err
 		}
 	}

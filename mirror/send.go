@@ -130,8 +130,8 @@ func (s *Session) sendParcel(to packer, p *outgoing) (posted bool, err error) {
 	}
 	k := to.packing()
 	meta, size := k.body(p.extents), p.size(k.kind)
-	if err := s.out.window.reserve(size, s.stop); err != nil {
-		return false, err
+	if !s.out.window.reserve(size, s.stop) {
+		return false, s.cause()
 	}
 	err = s.conn.locked(func() error {
 		h := s.conn.begin(k.kind, k.disk, meta, p.bulk)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -47,7 +48,8 @@ type Session struct {
 
 	stop chan struct{} // closed by the first failure
 	once sync.Once
-	err  error // why; set before stop is closed
+	err  error       // why; set before stop is closed
+	bye  atomic.Bool // this side said that it goes
 	done chan struct{}
 	work sync.WaitGroup // goroutines that use the session
 	read chan struct{}  // closed when nothing is read any more
@@ -67,6 +69,7 @@ func Open(ctx context.Context, c net.Conn, cfg Config) (*Session, error) {
 	}
 	s := &Session{cfg: cfg, stop: make(chan struct{}), done: make(chan struct{}), read: make(chan struct{})}
 	s.conn = newConn(c, cfg.Timeout, s.stop)
+	s.conn.cause = s.cause
 	cancel := context.AfterFunc(ctx, func() { c.Close() })
 	err := s.handshake()
 	if !cancel() && err == nil {
@@ -216,10 +219,25 @@ func (s *Session) spawn(f func() error) {
 // fail ends the session; the first reason counts.
 func (s *Session) fail(err error) {
 	s.once.Do(func() {
-		s.err = explain(err)
+		if s.err = explain(err); s.bye.Load() {
+			s.err = ErrClosed
+		}
 		close(s.stop)
 	})
 }
+
+// say writes a frame. On a secondary a connection that broke is left to the reader: what the peer
+// said before still counts, and is to be applied first.
+func (s *Session) say(kind Kind, disk int, b body) error {
+	err := s.conn.write(kind, disk, b)
+	if s.in != nil && !errors.Is(err, ErrSlow) {
+		return nil
+	}
+	return err
+}
+
+// cause is why the session ended, for those who find stop closed.
+func (s *Session) cause() error { return s.err }
 
 // explain gives what the network says the session's words.
 func explain(err error) error {
@@ -310,7 +328,7 @@ func (s *Session) watch() error {
 			return fmt.Errorf("%w: nothing arrived for %v", ErrSlow, s.cfg.Timeout)
 		}
 		if !s.conn.spoke.Swap(false) {
-			if err := s.conn.write(kindPing, 0, &empty{}); err != nil {
+			if err := s.say(kindPing, 0, &empty{}); err != nil {
 				return err
 			}
 		}
@@ -345,6 +363,7 @@ func (s *Session) Close() {
 // GiveUp tells the peer that the pair is given up, and ends the session. The peer gets all that was
 // sent before; if it does not hang up within the time-out, nobody waits for it any longer.
 func (s *Session) GiveUp(reason Reason, text string) {
+	s.bye.Store(true)
 	if s.conn.write(kindGiveUp, 0, &words{uint16(reason), []byte(text)}) == nil {
 		if half, ok := s.conn.net.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 			timer := time.NewTimer(s.cfg.Timeout)

@@ -130,7 +130,7 @@ func (st *Stream) wait(ctx context.Context) error {
 			}
 			return ctx.Err()
 		case <-st.s.stop:
-			return ErrClosed
+			return st.s.cause()
 		}
 	}
 	return nil

@@ -118,7 +118,7 @@ func (y *synchronisation) begin(ctx context.Context, answers chan any) error {
 	case <-ctx.Done():
 		return y.failed(ctx.Err())
 	case <-y.s.stop:
-		return ErrClosed
+		return y.s.cause()
 	}
 }
 
@@ -252,7 +252,7 @@ func (y *synchronisation) finish(ctx context.Context, answers chan any) error {
 		case <-ctx.Done():
 			return y.failed(ctx.Err())
 		case <-y.s.stop:
-			return ErrClosed
+			return y.s.cause()
 		}
 	}
 }

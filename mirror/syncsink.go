@@ -15,7 +15,7 @@ func (s *Session) applySyncBegin(f frame, plan *SyncPlan) error {
 	if err != nil {
 		return sinkError(err)
 	}
-	return s.conn.write(kindSyncHave, int(f.disk), &syncHave{plan.Run, have[:min(len(have), maxRanges)]})
+	return s.say(kindSyncHave, int(f.disk), &syncHave{plan.Run, have[:min(len(have), maxRanges)]})
 }
 
 func (s *Session) applySyncData(f frame, b *syncData) error {
@@ -52,7 +52,7 @@ func (s *Session) flushSync(disk int, last bool) error {
 		return sinkError(err)
 	}
 	s.in.disks[disk].unsafe = 0
-	return s.conn.write(kindSyncDone, disk, &syncDone{s.in.run, uint64(durable), last})
+	return s.say(kindSyncDone, disk, &syncDone{s.in.run, uint64(durable), last})
 }
 
 func (s *Session) applySyncEnd(f frame, b *syncEnd) error {

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -140,5 +141,5 @@ func isCertificate(err error) bool {
 // isNetwork says whether an error is the connection's, and not our own judgement.
 func isNetwork(err error) bool {
 	var network *net.OpError
-	return errors.As(err, &network) || errors.Is(err, net.ErrClosed) || errors.Is(err, unix.EPIPE)
+	return errors.As(err, &network) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe)
 }

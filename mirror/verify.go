@@ -76,7 +76,7 @@ func (s *Session) answerVerify() error {
 		case <-s.stop:
 			return nil
 		}
-		if err := s.conn.write(kindSums, int(f.disk), s.sumsOf(ctx, f)); err != nil {
+		if err := s.say(kindSums, int(f.disk), s.sumsOf(ctx, f)); err != nil {
 			return err
 		}
 	}
@@ -165,6 +165,6 @@ func (s *Session) askSums(ctx context.Context, disk int, v *verify) ([]Sum, erro
 	case <-ctx.Done():
 		return nil, ctx.Err() // the answer is still expected
 	case <-s.stop:
-		return nil, ErrClosed
+		return nil, s.cause()
 	}
 }

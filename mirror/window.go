@@ -29,21 +29,22 @@ func newWindow(limit int) *window {
 	return &window{limit: uint64(limit), freed: make(chan struct{})}
 }
 
-// reserve waits until n bytes, at most the limit, may be sent.
-func (w *window) reserve(n int, stop <-chan struct{}) error {
+// reserve waits until n bytes, at most the limit, may be sent. It returns false if stop is closed
+// before.
+func (w *window) reserve(n int, stop <-chan struct{}) bool {
 	for {
 		w.mu.Lock()
 		if w.reserved-w.credited+uint64(n) <= w.limit {
 			w.reserved += uint64(n)
 			w.mu.Unlock()
-			return nil
+			return true
 		}
 		freed := w.freed
 		w.mu.Unlock()
 		select {
 		case <-freed:
 		case <-stop:
-			return ErrClosed
+			return false
 		}
 	}
 }

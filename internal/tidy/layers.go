@@ -35,7 +35,9 @@ var layers = []layer{
 	{"vhostuser/vhosttest", nil},
 	{"blk", []string{"vhostuser", "internal/bio", "internal/aio", "internal/hist", "internal/probe"}},
 	{"checkpoint", []string{"internal/bio", "internal/uring", "internal/aio", "internal/probe"}},
-	{"mirror", []string{"checkpoint"}},
+	{"mirror", nil},
+	{"mirror/witness", nil},
+	{"mirror/witness/witnesstest", nil},
 	{"colo", nil},
 	{"colo/sim", []string{"colo"}},
 	{"qmp", nil},
@@ -44,13 +46,15 @@ var layers = []layer{
 	{"bpf/testdata/target", []string{"internal/probe", "internal/uring"}},
 	{"cmd/", []string{everything}},
 	{"tools/", []string{everything, testSide}},
-	{"e2e", []string{"tools/guest", "tools/daemon"}},
+	{"e2e", []string{"tools/guest", "tools/daemon", "tools/pair"}},
 }
 
 // testSide packages are imported by tests, tools and each other's, never by the product.
 const testSide = "test side"
 
-var testSidePackages = []string{"vhostuser/vhosttest", "qmp/qmptest", "internal/disktest"}
+var testSidePackages = []string{
+	"vhostuser/vhosttest", "qmp/qmptest", "internal/disktest", "mirror/witness/witnesstest",
+}
 
 // vocabulary may be imported by the tests of any package, beside what the package imports.
 var vocabulary = []string{"internal/bio", "internal/aio", "internal/uring"}

@@ -1,0 +1,204 @@
+package sim
+
+import (
+	"strings"
+	"time"
+
+	"github.com/belay-vm/belay/colo"
+)
+
+// fault is something that goes wrong.
+type fault int
+
+const (
+	faultNone fault = iota
+	faultHostP
+	faultBackP
+	faultQEMUP
+	faultHostS
+	faultBackS
+	faultQEMUS
+	faultMirror   // only the mirror's link is cut
+	faultLinks    // and QEMU's too; both sides see the witness
+	faultIsolateP // p and P are alone
+	faultIsolateS
+	faultWitness     // nobody sees the witness
+	faultBlind       // nor do p and s see each other
+	faultSlow        // the mirror's link slows down
+	faultFrozen      // P sends no more RAM, then its host dies
+	faultCont        // somebody says cont to S while it waits for a load
+	faultLoadRAM     // S cannot load RAM
+	faultLoadDevices // S cannot load devices, and RAM is overwritten
+	faultMonitorS    // s misses events
+	faultDiskP       // p's disk fails
+	faultShutdown    // the guest ends
+	faultOperator    // the operator gives s up
+	faultMirrorP     // p sees neither s nor the witness; the QEMUs see each other
+	faultPauseP      // p is not scheduled for a while
+	faultPauseS
+	faults
+)
+
+var faultNames = [...]string{
+	"none", "host P", "backend p", "QEMU P", "host S", "backend s", "QEMU S", "mirror link", "both links",
+	"P isolated", "S isolated", "witness", "witness and links", "slow mirror", "frozen transfer", "cont on S",
+	"load of RAM", "load of devices", "monitor of S", "disk of p", "shutdown", "operator",
+	"mirror and witness of p", "pause of p", "pause of s",
+}
+
+func (w *world) faults() string {
+	names := []string{faultNames[w.fault]}
+	if w.second != faultNone {
+		names = append(names, faultNames[w.second])
+	}
+	return strings.Join(names, ", ")
+}
+
+// strike lets one thing go wrong, sometimes two.
+func (w *world) strike() {
+	w.fault = w.pick()
+	if w.p.machine.(*primary).Protected() {
+		w.protectedAt = w.now
+	} else if w.now > startTime {
+		w.failf("the pair fell apart without a fault: %v, %v", w.p, w.s)
+	}
+	if w.chance(0.3) {
+		w.second = w.pick()
+		w.after(w.between(0, 100*time.Millisecond), func() { w.happen(w.second) })
+	}
+	w.happen(w.fault)
+}
+
+// pick draws a fault out of those that are wanted.
+func (w *world) pick() fault {
+	if len(w.only) > 0 {
+		return w.only[w.rng.IntN(len(w.only))]
+	}
+	return fault(w.rng.IntN(int(faults)))
+}
+
+func (w *world) happen(f fault) {
+	w.tracef("FAULT: %s", faultNames[f])
+	switch f {
+	case faultHostP:
+		w.host(w.p)
+	case faultBackP:
+		w.p.mirror.cut = w.chance(0.5) // the reset overtakes what was sent
+		w.p.die()
+		w.after(w.between(0, 150*time.Millisecond), w.p.qemu.die) // somebody must
+	case faultQEMUP:
+		w.p.qemu.die()
+	case faultHostS:
+		w.host(w.s)
+	case faultBackS:
+		w.s.die()
+	case faultQEMUS:
+		w.s.qemu.die()
+	case faultMirror, faultLinks, faultIsolateP, faultIsolateS, faultBlind, faultMirrorP:
+		w.partition(f)
+	case faultWitness:
+		w.p.witness, w.s.witness = false, false
+	case faultSlow:
+		w.slowness = w.between(0, 60*time.Millisecond)
+		w.p.mirror.slow, w.s.mirror.slow = w.slowness, w.slowness
+	case faultFrozen:
+		w.p.qemu.frozen = true
+		w.after(w.between(0, 40*time.Millisecond), func() { w.host(w.p) })
+	case faultMonitorS:
+		w.s.qemu.deaf = true
+		w.after(w.between(0, 2*time.Millisecond), func() { w.s.take(colo.MonitorLost{Cause: "a fault"}) })
+	case faultDiskP:
+		w.p.fails = true
+		w.p.take(colo.WriteFailed{})
+	case faultShutdown:
+		w.shutdown()
+	case faultOperator:
+		w.p.take(colo.Failover{})
+	case faultPauseP:
+		w.p.paused = w.now + w.between(time.Millisecond, 200*time.Millisecond)
+	case faultPauseS:
+		w.s.paused = w.now + w.between(time.Millisecond, 200*time.Millisecond)
+	}
+}
+
+// host is a power cut: nobody closes connections.
+func (w *world) host(b *backend) {
+	w.tracef("host of %s dies", b.name)
+	b.dead, b.mirror.cut, b.qemu.wire.cut = true, true, true
+	b.qemu.die()
+	w.after(w.between(5*time.Millisecond, 40*time.Millisecond), func() { b.peer.lose("keepalive") })
+	q := b.qemu.peer
+	w.after(w.between(5*time.Millisecond, 60*time.Millisecond), func() {
+		q.broken = true
+		q.main.wake()
+	})
+}
+
+func (w *world) partition(f fault) {
+	for _, b := range []*backend{w.p, w.s} {
+		b.mirror.cut = true
+		w.after(w.between(time.Millisecond, 40*time.Millisecond), func() { b.lose("keepalive") })
+	}
+	if f == faultMirror || f == faultMirrorP {
+		w.p.witness = w.p.witness && f == faultMirror
+		return
+	}
+	for _, q := range []*qemu{w.p.qemu, w.s.qemu} {
+		q.wire.cut = true
+	}
+	w.p.witness = w.p.witness && f != faultIsolateP && f != faultBlind
+	w.s.witness = w.s.witness && f != faultIsolateS && f != faultBlind
+}
+
+// shutdown is a clean end: SHUTDOWN, then QEMU stops its VM and goes.
+func (w *world) shutdown() {
+	q := w.p.qemu
+	if !q.alive || w.p.dead {
+		return
+	}
+	q.emit(colo.Shutdown{Reason: "guest-shutdown"})
+	if w.chance(0.5) {
+		w.after(w.between(10*time.Microsecond, 2*time.Millisecond), q.unplug)
+	}
+	w.after(w.between(time.Millisecond, 5*time.Millisecond), q.die)
+	if w.chance(0.3) {
+		w.after(w.between(2*time.Millisecond, 10*time.Millisecond), func() { w.host(w.p) })
+		return
+	}
+	w.ended = w.fault == faultShutdown && w.second == faultNone
+}
+
+// expect says who must serve after a single fault in a pair that was protected.
+func (w *world) expect(end string) {
+	if w.second != faultNone || w.protectedAt == 0 {
+		return
+	}
+	var must string
+	switch w.fault {
+	case faultHostS, faultBackS, faultQEMUS, faultIsolateS, faultMonitorS, faultLoadRAM,
+		faultLoadDevices, faultOperator, faultNone, faultWitness, faultSlow, faultCont:
+		must = "p"
+	case faultHostP, faultQEMUP, faultIsolateP, faultFrozen, faultDiskP, faultMirrorP:
+		must = "s"
+	case faultBlind:
+		must = "nobody"
+	case faultLinks, faultMirror, faultPauseP, faultPauseS:
+		must = "one"
+	}
+	if must != "" && must != end && (must != "one" || end == "nobody") {
+		w.failf("%s must serve, but %s does: %v, %v", must, end, w.p, w.s)
+	}
+	if b := map[string]*backend{"p": w.p, "s": w.s}[end]; b != nil && b.served == 0 && (b.qemu.ticks == 0 || b.qemu.wants()) {
+		w.failf("%s serves, but its guest waits: %v", end, b)
+	}
+}
+
+// wants says whether the guest waits for a request.
+func (q *qemu) wants() bool {
+	for d := range q.disks {
+		if q.mem.ready[d] && !q.idle(d) {
+			return true
+		}
+	}
+	return false
+}

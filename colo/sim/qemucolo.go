@@ -1,0 +1,183 @@
+package sim
+
+import (
+	"errors"
+	"time"
+
+	"github.com/belay-vm/belay/colo"
+)
+
+// runPrimary is P: a guest that runs, a migration when it is ordered, checkpoints after it.
+func (q *qemu) runPrimary(p *process) {
+	q.main = p
+	q.vmStart()
+	for !q.ordered {
+		if q.until(func() bool { return q.ordered || q.trickDue() }) != nil || q.doTrick() != nil {
+			return
+		}
+	}
+	err := q.migrate()
+	for err == nil {
+		err = q.checkpoint()
+	}
+	if errors.Is(err, errKilled) {
+		return
+	}
+	q.leave(!q.running)
+}
+
+func (q *qemu) until(cond func() bool) error { return q.main.until(cond) }
+
+// migrate copies RAM while the guest runs, stops it and sends the rest.
+func (q *qemu) migrate() error {
+	if err := q.sleep(q.between(time.Millisecond, 30*time.Millisecond), false); err != nil {
+		return err
+	}
+	if err := q.vmStop(); err != nil {
+		return err
+	}
+	if err := q.sendState(); err != nil {
+		return err
+	}
+	if _, err := q.await(parcelReady, false); err != nil {
+		return err
+	}
+	q.vmStart()
+	return nil
+}
+
+func (q *qemu) sendState() error {
+	if err := q.sleep(q.between(200*time.Microsecond, 8*time.Millisecond), false); err != nil {
+		return err
+	}
+	for q.frozen {
+		if err := q.until(func() bool { return !q.frozen || q.broken }); err != nil {
+			return err
+		}
+		if q.broken {
+			return errBroken
+		}
+	}
+	q.mem.line++
+	q.post(parcelState)
+	return nil
+}
+
+func (q *qemu) checkpoint() error {
+	if err := q.sleep(q.between(2*time.Millisecond, 25*time.Millisecond), false); err != nil {
+		return err
+	}
+	q.post(parcelRequest)
+	if _, err := q.await(parcelReply, false); err != nil {
+		return err
+	}
+	if err := q.vmStop(); err != nil {
+		return err
+	}
+	if err := q.sendState(); err != nil {
+		return err
+	}
+	for _, kind := range []parcelKind{parcelReceived, parcelLoaded} {
+		if _, err := q.await(kind, false); err != nil {
+			return err
+		}
+	}
+	q.told = q.mem.line
+	q.checkpoints++
+	q.vmStart()
+	return nil
+}
+
+// leave is the end of COLO on either side: COLO_EXIT, then the wait for x-colo-lost-heartbeat, which stops
+// the VM once more and starts it.
+func (q *qemu) leave(stopped bool) {
+	q.broken = true
+	q.unplug()
+	q.emit(colo.ColoExit{Reason: "error"})
+	for !q.heartbeat {
+		if q.until(func() bool { return q.heartbeat || q.trickDue() }) != nil || q.doTrick() != nil {
+			return
+		}
+	}
+	if !stopped || q.running {
+		if q.vmStop() != nil {
+			return
+		}
+	}
+	q.vmStart()
+	for {
+		if q.until(q.trickDue) != nil || q.doTrick() != nil {
+			return
+		}
+	}
+}
+
+// runSecondary is S.
+func (q *qemu) runSecondary(p *process) {
+	q.main = p
+	mem, err := q.await(parcelState, true)
+	if err != nil {
+		if errors.Is(err, errBroken) {
+			q.after(0, q.die) // an incoming migration that fails ends the process
+		}
+		return
+	}
+	q.mem = mem
+	q.vmStart()
+	q.post(parcelReady)
+	for err == nil {
+		err = q.follow()
+	}
+	if errors.Is(err, errKilled) {
+		return
+	}
+	q.leave(!q.running)
+}
+
+// follow is one checkpoint on S.
+func (q *qemu) follow() error {
+	if _, err := q.await(parcelRequest, false); err != nil {
+		return err
+	}
+	if err := q.vmStop(); err != nil {
+		return err
+	}
+	q.post(parcelReply)
+	if q.fault == faultCont && q.chance(0.5) {
+		q.meddle()
+	}
+	mem, err := q.await(parcelState, true)
+	if err != nil {
+		return err
+	}
+	if q.fault == faultLoadRAM && q.chance(0.5) {
+		return errBroken
+	}
+	q.post(parcelReceived)
+	// From here on nothing but a kill is noticed.
+	window := q.between(50*time.Microsecond, 2*time.Millisecond)
+	if q.chance(0.02) {
+		window *= 8
+	}
+	if err := q.sleep(window, true); err != nil {
+		return err
+	}
+	q.mem = mem // the cache is flushed
+	if q.fault == faultLoadDevices && q.chance(0.5) {
+		return errBroken
+	}
+	if q.running { // somebody had said cont
+		if err := q.vmStop(); err != nil {
+			return err
+		}
+	}
+	q.vmStart()
+	q.post(parcelLoaded)
+	return nil
+}
+
+// meddle is an operator who says cont while S waits for P's memory.
+func (q *qemu) meddle() {
+	q.tracef("somebody says cont to %s", q.name)
+	q.vmStart()
+}
