@@ -19,6 +19,7 @@ type layout interface {
 	start() ([]resubmission, error) // once, after place
 	position() uint32               // for GET_VRING_BASE
 	content() [][]byte              // the ring's memory, but for our event suppression
+	fresh() bool                    // nothing was ever put into it
 
 	available() bool // whether there is a chain to take
 	take(c *Chain) (bool, error)

@@ -1,0 +1,134 @@
+package pair
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/belay-vm/belay/checkpoint"
+	"github.com/belay-vm/belay/colo"
+	"github.com/belay-vm/belay/mirror/witness"
+)
+
+// askAgain is the pause between questions to a witness that does not answer.
+const askAgain = 500 * time.Millisecond
+
+// ask asks the witness for a claim until it answers, or until something else is asked.
+func (p *Pair) ask(c colo.Claim) {
+	p.forgo()
+	ctx, cancel := context.WithCancel(p.ctx)
+	p.question = cancel
+	generation, handed := p.generation, p.handed
+	p.log.Info("the witness is asked", "claim", claimName(c), "generation", generation)
+	p.work.Go(func() {
+		if c == colo.ClaimTakeOver && !handed && !p.keepPromise(ctx) {
+			return
+		}
+		for ctx.Err() == nil {
+			won, err := p.claim(ctx, c, generation)
+			if err == nil {
+				p.run(func() { p.answered(ctx, c, won) })
+				return
+			}
+			p.log.Warn("the witness has not decided", "claim", claimName(c), "reason", err)
+			p.run(func() { p.unanswered(ctx, c) })
+			select {
+			case <-time.After(askAgain):
+			case <-ctx.Done():
+			}
+		}
+	})
+}
+
+func claimName(c colo.Claim) string {
+	return map[colo.Claim]string{
+		colo.ClaimPair: "pair", colo.ClaimAlone: "alone", colo.ClaimTakeOver: "take over",
+	}[c]
+}
+
+// keepPromise waits until the promise to the primary binds no more.
+func (p *Pair) keepPromise(ctx context.Context) bool {
+	left := p.promise.Stop()
+	if left > 0 {
+		left += p.cfg.Times.Skew
+	}
+	select {
+	case <-time.After(left):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// forgo stops asking.
+func (p *Pair) forgo() {
+	if p.question != nil {
+		p.question()
+		p.question = nil
+	}
+}
+
+// claim asks once. Won is durable here before it is told.
+func (p *Pair) claim(ctx context.Context, c colo.Claim, generation uint64) (won bool, err error) {
+	w := p.cfg.Witness
+	if c == colo.ClaimPair {
+		return p.register(ctx, generation)
+	}
+	_, err = w.Win(ctx, generation)
+	switch {
+	case errors.Is(err, witness.ErrSuperseded):
+		return false, nil
+	case errors.Is(err, witness.ErrUnknownPair):
+		return false, fmt.Errorf("%w, which was registered: it has forgotten", err)
+	case err != nil:
+		return false, err
+	}
+	err = updateAll(p.volumes, func(s *checkpoint.PairState) {
+		s.Pair, s.Role, s.Generation = p.cfg.Name, checkpoint.RolePrimary, generation+1
+		s.Why = ""
+	})
+	return err == nil, err
+}
+
+// register makes the witness know that this side serves in the generation, and lets go of a lease that
+// the other side would have to wait for.
+func (p *Pair) register(ctx context.Context, generation uint64) (won bool, err error) {
+	err = p.cfg.Witness.Register(ctx, generation)
+	if errors.Is(err, witness.ErrSuperseded) {
+		return false, nil
+	}
+	if err == nil {
+		err = p.cfg.Witness.Resign(ctx)
+	}
+	return err == nil, err
+}
+
+// answered gives the witness's answer to the machine, unless nobody asks any more.
+func (p *Pair) answered(ctx context.Context, c colo.Claim, won bool) {
+	if ctx.Err() != nil {
+		return
+	}
+	p.log.Info("the witness has answered", "claim", claimName(c), "won", won)
+	if !won {
+		p.take(colo.Lost{Claim: c})
+		return
+	}
+	if c != colo.ClaimPair {
+		p.generation++
+	}
+	p.take(colo.Won{Claim: c})
+}
+
+func (p *Pair) unanswered(ctx context.Context, c colo.Claim) {
+	if ctx.Err() == nil {
+		p.take(colo.Unreachable{Claim: c})
+	}
+}
+
+// decide passes the operator's word on to a witness that he is.
+func (p *Pair) decide() {
+	if m, ok := p.cfg.Witness.(interface{ Decide() }); ok {
+		m.Decide()
+	}
+}

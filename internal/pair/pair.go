@@ -1,0 +1,341 @@
+package pair
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/belay-vm/belay/blk"
+	"github.com/belay-vm/belay/checkpoint"
+	"github.com/belay-vm/belay/colo"
+	"github.com/belay-vm/belay/mirror"
+	"github.com/belay-vm/belay/mirror/witness"
+	"github.com/belay-vm/belay/qmp"
+)
+
+// Times are the durations of a pair. HoldTotal is less than a third of Promise.
+type Times struct {
+	HoldIdle  time.Duration // a stop waits so long without progress of the peer
+	HoldTotal time.Duration // and so long in all
+	Linger    time.Duration // between stops of one machine's disks
+	Promise   time.Duration // for which the secondary promises not to take over
+	Skew      time.Duration // by which two clocks may differ in that time
+	Silence   time.Duration // of the peer, after which it is lost
+}
+
+// DefaultTimes are those of the documentation.
+func DefaultTimes() Times {
+	return Times{
+		HoldIdle: 300 * time.Millisecond, HoldTotal: time.Second, Linger: 10 * time.Millisecond,
+		Promise: 4 * time.Second, Skew: 100 * time.Millisecond, Silence: mirror.DefaultTimeout,
+	}
+}
+
+// Config is what a side is told. All but Peer and MigrateURI stays as it is.
+type Config struct {
+	Name    string // of the pair, at most 64 bytes
+	Stores  []*checkpoint.Store
+	Sockets qmp.Sockets
+
+	Transport mirror.Transport
+	Listener  net.Listener // of a secondary
+	Window    int          // bytes that a secondary takes in flight
+
+	Peer       string // of a primary: host:port; may be empty
+	MigrateURI string
+	Delay      time.Duration // between checkpoints
+	SyncRate   int64         // bytes a second; 0: as fast as it goes
+
+	Witness witness.Witness
+	Times   Times
+	Log     hclog.Logger
+}
+
+// Pair is one side of a pair. Its methods may be called from any goroutine.
+type Pair struct {
+	cfg     Config
+	log     hclog.Logger
+	mail    *mailbox
+	volumes []*volume
+	disks   []*Disk
+	fence   *fence
+	qemu    *qemu
+	promise *mirror.Promise
+	lease   *mirror.Lease
+	acks    *acks
+	sink    *sink
+	front   chan struct{} // closed when stops are not answered any more
+	ctx     context.Context
+	work    sync.WaitGroup
+
+	// The loop's own.
+	secondary  bool
+	p          colo.Primary
+	s          colo.Secondary
+	timers     map[colo.Timer]*time.Timer
+	mirror     *mirror.Session // nil: none
+	out        *outgoing       // of a primary with a session
+	question   context.CancelFunc
+	generation uint64
+	handed     bool // the primary has handed over: its promise binds no more
+	leaving    error
+	quit       bool
+	seeking    bool
+	busy       bool     // a secondary has a session
+	known      bool     // and the machine knows of it
+	keeping    bool     // the disks are being made durable
+	keptEpoch  int64    // the newest that is; -1: none
+	keptBases  []uint32 // its points, by disk
+
+	saying sync.WaitGroup // words to the peer
+	status statusBoard
+}
+
+// ErrOut is for a side that serves no more, and why.
+var ErrOut = errors.New("this side serves no more")
+
+// NewPrimary makes the side that serves now.
+func NewPrimary(cfg Config) (*Pair, error) { return newPair(cfg, checkpoint.RolePrimary) }
+
+// NewSecondary makes the side that follows.
+func NewSecondary(cfg Config) (*Pair, error) { return newPair(cfg, checkpoint.RoleSecondary) }
+
+func newPair(cfg Config, role checkpoint.Role) (*Pair, error) {
+	p := &Pair{
+		cfg: cfg, log: cfg.Log, mail: newMailbox(), secondary: role == checkpoint.RoleSecondary,
+		timers: map[colo.Timer]*time.Timer{}, acks: newAcks(), front: make(chan struct{}),
+		promise: mirror.NewPromise(mirror.BootClock), lease: mirror.NewLease(mirror.BootClock),
+		ctx: context.Background(), keptEpoch: mirror.Base,
+	}
+	p.status.now.Epoch = mirror.Base
+	p.fence = newFence(mirror.BootClock, p.post)
+	for _, s := range cfg.Stores {
+		v := &volume{Store: s}
+		p.volumes = append(p.volumes, v)
+		if state, ok := v.Pair(); ok {
+			p.generation = max(p.generation, state.Generation)
+		}
+	}
+	if err := p.mayBegin(role); err != nil {
+		return nil, err
+	}
+	for _, v := range p.volumes {
+		v.holdAll()
+	}
+	p.sink = newSink(p.volumes, p.syncBegun)
+	p.qemu = newQEMU(cfg.Log.Named("qemu"), p.post)
+	p.qemu.connected = func(c *qmp.Client) { p.run(func() { p.meet(c) }) }
+	return p, nil
+}
+
+// mayBegin refuses a volume whose state does not allow the role.
+func (p *Pair) mayBegin(role checkpoint.Role) error {
+	for i, v := range p.volumes {
+		state, ok := v.Pair()
+		switch {
+		case !ok:
+			continue
+		case state.Pair != p.cfg.Name:
+			return fmt.Errorf("disk %d belongs to the pair %q, not %q", i, state.Pair, p.cfg.Name)
+		case role == checkpoint.RolePrimary && state.Poisoned:
+			return fmt.Errorf("disk %d is poisoned: %s", i, state.Why)
+		case role == checkpoint.RolePrimary && state.Syncing:
+			return fmt.Errorf("disk %d is only in part synchronised", i)
+		case role == checkpoint.RolePrimary && state.Role == checkpoint.RoleSecondary:
+			return fmt.Errorf("disk %d was the secondary's: failover makes it the primary's", i)
+		}
+	}
+	return nil
+}
+
+// AddDisk puts a device before the next of the volumes, in their order. Options are what its fence is
+// to be given to.
+func (p *Pair) AddDisk(make func(blk.Fence) (*blk.Device, error)) (*Disk, *blk.Device, error) {
+	index := len(p.disks)
+	dev, err := make(p.fence.of(index))
+	if err != nil {
+		return nil, nil, err
+	}
+	d := newDisk(index, dev, p.post, p.front)
+	p.disks = append(p.disks, d)
+	return d, dev, nil
+}
+
+// Run runs the side until ctx ends or it serves no more: then the error wraps ErrOut.
+func (p *Pair) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p.ctx = ctx
+	if err := p.begin(ctx); err != nil {
+		return err
+	}
+	failed := make(chan error, 1)
+	p.work.Go(func() {
+		if err := p.qemu.follow(ctx, p.cfg.Sockets); err != nil {
+			failed <- err
+		}
+	})
+	err := p.loop(ctx, failed)
+	cancel()
+	p.end()
+	return err
+}
+
+// begin makes durable who this side is, and starts what looks for the peer.
+func (p *Pair) begin(ctx context.Context) error {
+	if p.secondary {
+		p.work.Go(func() { p.listen(ctx) })
+		return nil
+	}
+	p.generation = max(p.generation, 1)
+	err := updateAll(p.volumes, func(s *checkpoint.PairState) {
+		s.Pair, s.Role, s.Generation = p.cfg.Name, checkpoint.RolePrimary, p.generation
+	})
+	if err != nil {
+		return err
+	}
+	if p.cfg.Peer != "" {
+		p.seek(ctx)
+	}
+	return nil
+}
+
+// loop steps the machine until ctx ends, the side is out, or what it needs cannot be.
+func (p *Pair) loop(ctx context.Context, failed <-chan error) error {
+	for {
+		for _, do := range p.mail.take() {
+			do()
+		}
+		p.publish()
+		if p.leaving != nil {
+			return p.leaving
+		}
+		select {
+		case <-p.mail.wake:
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+			return p.retreat()
+		}
+	}
+}
+
+// retreat ends a side that is asked to end: the machine hands over what it can, in time.
+func (p *Pair) retreat() error {
+	p.take(colo.Quit{})
+	limit := time.After(p.cfg.Times.Silence)
+	for p.leaving == nil && p.handing() {
+		select {
+		case <-p.mail.wake:
+			for _, do := range p.mail.take() {
+				do()
+			}
+		case <-limit:
+			return nil
+		}
+	}
+	return nil
+}
+
+// handing says that the machine hands over and is not done.
+func (p *Pair) handing() bool { return !p.secondary && p.p.Phase() == colo.PrimaryHanding }
+
+// end lets go of everything. Front ends do not get the answers that they wait for.
+func (p *Pair) end() {
+	p.mail.close()
+	p.fence.stop()
+	for _, d := range p.disks {
+		d.hangUp()
+	}
+	close(p.front)
+	if p.question != nil {
+		p.question()
+	}
+	if p.mirror != nil {
+		p.mirror.Close()
+	}
+	p.work.Wait()
+	p.closeOut()
+	p.sink.drop()
+}
+
+// run has the loop do something.
+func (p *Pair) run(f func()) { p.mail.put(f) }
+
+// post gives the machine an event.
+func (p *Pair) post(e colo.Event) { p.run(func() { p.take(e) }) }
+
+// take steps the machine and does what it says.
+func (p *Pair) take(e colo.Event) {
+	var actions []colo.Action
+	before := p.phase()
+	if p.secondary {
+		p.s, actions = p.s.Step(e)
+	} else {
+		p.p, actions = p.p.Step(e)
+	}
+	if p.log.IsDebug() {
+		p.log.Debug("step", "event", fmt.Sprintf("%T%+v", e, e), "phase", p.phase(), "actions", describe(actions))
+	}
+	for _, a := range actions {
+		p.do(a)
+	}
+	if now := p.phase(); now != before {
+		p.log.Info("phase", "was", before, "now", now, "event", fmt.Sprintf("%T", e))
+	}
+	p.settle()
+}
+
+func describe(actions []colo.Action) string {
+	text := ""
+	for _, a := range actions {
+		text += fmt.Sprintf(" %T%+v", a, a)
+	}
+	return text
+}
+
+func (p *Pair) phase() string {
+	if p.secondary {
+		return p.s.Phase().String()
+	}
+	return p.p.Phase().String()
+}
+
+// settle looks whether the role has changed, or the side is out.
+func (p *Pair) settle() {
+	switch {
+	case p.secondary && p.s.Phase() == colo.SecondaryPoisoned:
+		p.leave(fmt.Errorf("%w: %s", ErrOut, p.s.Why()))
+	case p.secondary:
+		if machine, ok := p.s.AsPrimary(); ok && !p.quit {
+			p.secondary, p.p = false, machine
+			p.log.Info("this side is the primary now", "generation", p.generation)
+		}
+	case p.p.Phase() == colo.PrimaryOut:
+		p.leave(fmt.Errorf("%w: the other side has the guest", ErrOut))
+	}
+}
+
+// leave ends the loop when everything that was posted before is done.
+func (p *Pair) leave(why error) {
+	if p.quit {
+		return
+	}
+	p.quit = true
+	go func() {
+		p.farewell()
+		p.run(func() { p.leaving = why })
+	}()
+}
+
+// newID draws a name for a run.
+func newID() (id mirror.ID) {
+	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
+	return id
+}

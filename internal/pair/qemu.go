@@ -1,0 +1,242 @@
+package pair
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+
+	"github.com/belay-vm/belay/colo"
+	"github.com/belay-vm/belay/qmp"
+)
+
+// qemu is the QEMU beside this side: its events in order, its commands, its life.
+type qemu struct {
+	watch *qmp.Watcher
+	log   hclog.Logger
+	post  func(colo.Event)
+
+	connected func(*qmp.Client) // called for each QEMU, before its events are given
+
+	mu      sync.Mutex
+	client  *qmp.Client // the last one; may have ended
+	process *os.File    // pidfd, or nil
+	barrier uint64      // the newest that was asked for
+	asking  bool        // a goroutine sets barriers
+	pending []uint64    // set and not passed, oldest first
+}
+
+func newQEMU(log hclog.Logger, post func(colo.Event)) *qemu {
+	return &qemu{log: log, post: post}
+}
+
+// follow gives events until ctx ends. Its error says that the sockets cannot be QEMU's.
+func (q *qemu) follow(ctx context.Context, sockets qmp.Sockets) error {
+	w := qmp.Watch(ctx, sockets)
+	q.watch = w
+	for e := range w.Events() {
+		q.take(e)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return w.Err()
+}
+
+func (q *qemu) take(e qmp.Event) {
+	switch e.Name {
+	case qmp.EventConnected:
+		q.begin(e.Client)
+	case qmp.EventLost:
+		q.lost(e.Cause)
+	case qmp.EventBarrier:
+		q.passed()
+	case qmp.EventStop:
+		q.post(colo.Stop{})
+	case qmp.EventResume:
+		q.post(colo.Resume{})
+	case qmp.EventColoExit:
+		var d qmp.ColoExit
+		_ = e.Decode(&d) // without a reason it is the same event
+		q.post(colo.ColoExit{Reason: d.Reason})
+	case qmp.EventShutdown:
+		var d qmp.Shutdown
+		_ = e.Decode(&d)
+		q.post(colo.Shutdown{Reason: d.Reason})
+	case qmp.EventReset:
+		d := qmp.Reset{}
+		err := e.Decode(&d)
+		q.post(colo.Reset{Foreign: err == nil && !d.Guest})
+	}
+	q.log.Debug("event", "name", e.Name, "data", string(e.Data))
+}
+
+// begin takes in a new QEMU.
+func (q *qemu) begin(c *qmp.Client) {
+	var process *os.File
+	if pid := c.PID(); pid != 0 {
+		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
+			process = os.NewFile(uintptr(fd), "pidfd") // closed when nobody has it any more
+		}
+	}
+	if process == nil {
+		q.log.Warn("QEMU's process is not to be seen from here: it cannot be ended", "pid", c.PID())
+	}
+	q.mu.Lock()
+	q.client, q.process, q.pending = c, process, nil
+	q.mu.Unlock()
+	q.log.Info("QEMU is there", "pid", c.PID(), "version", c.Version().String(), "oob", c.OOB())
+	q.connected(c)
+}
+
+// lost says whether only the monitor or QEMU itself is gone. A process that ends closes its sockets a
+// little before.
+func (q *qemu) lost(cause error) {
+	q.mu.Lock()
+	process := q.process
+	q.mu.Unlock()
+	if process != nil && !ended(process, 300*time.Millisecond) {
+		q.post(colo.MonitorLost{Cause: fmt.Sprint(cause)})
+		go func() {
+			ended(process, -1)
+			q.post(colo.QEMUGone{})
+		}()
+		return
+	}
+	q.log.Info("QEMU is gone", "cause", cause)
+	q.post(colo.QEMUGone{})
+}
+
+// ended waits for a process's end; below zero: for ever.
+func ended(process *os.File, limit time.Duration) bool {
+	defer runtime.KeepAlive(process)
+	fds := []unix.PollFd{{Fd: int32(process.Fd()), Events: unix.POLLIN}}
+	ms := int(limit / time.Millisecond)
+	if limit < 0 {
+		ms = -1
+	}
+	for {
+		n, err := unix.Poll(fds, ms)
+		if err == unix.EINTR {
+			continue
+		}
+		return n > 0 || err != nil
+	}
+}
+
+func (q *qemu) current() (*qmp.Client, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.client == nil {
+		return nil, qmp.ErrNoQEMU
+	}
+	return q.client, nil
+}
+
+// setBarrier has BarrierPassed given for this one and all before.
+func (q *qemu) setBarrier(seq uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.barrier = seq
+	if !q.asking {
+		q.asking = true
+		go q.setBarriers()
+	}
+}
+
+// setBarriers sets one barrier for all that were asked for meanwhile, until there are no more.
+func (q *qemu) setBarriers() {
+	done := uint64(0)
+	for {
+		q.mu.Lock()
+		seq, c := q.barrier, q.client
+		if seq == done || c == nil {
+			q.asking = false
+			q.mu.Unlock()
+			return
+		}
+		q.pending = append(q.pending, seq)
+		q.mu.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+		_, err := c.Barrier(ctx)
+		cancel()
+		if err != nil { // out of band there is always an answer: the events cannot be trusted
+			q.log.Warn("barrier", "error", err)
+			_ = c.Close()
+		}
+		done = seq
+	}
+}
+
+// passed is the answer to the oldest barrier.
+func (q *qemu) passed() {
+	q.mu.Lock()
+	if len(q.pending) == 0 {
+		q.mu.Unlock()
+		return
+	}
+	seq := q.pending[0]
+	q.pending = q.pending[1:]
+	q.mu.Unlock()
+	q.post(colo.BarrierPassed{Seq: seq})
+}
+
+// commandTimeout bounds commands that QEMU answers at once, if it answers at all.
+const commandTimeout = 5 * time.Second
+
+// yank cuts the migration. It says that this is done when QEMU says so, or has ended.
+func (q *qemu) yank() {
+	for {
+		c, err := q.current()
+		if err == nil {
+			ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+			err = c.YankMigration(ctx)
+			cancel()
+		}
+		var refused *qmp.CommandError
+		switch {
+		case err == nil, errors.As(err, &refused), errors.Is(err, qmp.ErrNoQEMU):
+		case c.Err() != nil: // MonitorLost or QEMUGone say the same
+		default:
+			q.log.Warn("yank", "error", err)
+			continue
+		}
+		q.log.Info("the migration's connection is cut", "answer", fmt.Sprint(err))
+		q.post(colo.Yanked{})
+		return
+	}
+}
+
+// lostHeartbeat tells QEMU to go on alone.
+func (q *qemu) lostHeartbeat() {
+	c, err := q.current()
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), heartbeatTimeout)
+		defer cancel()
+		err = c.LostHeartbeat(ctx)
+	}
+	q.log.Info("x-colo-lost-heartbeat", "answer", fmt.Sprint(err))
+}
+
+// heartbeatTimeout is long: the command waits for QEMU's main loop.
+const heartbeatTimeout = 15 * time.Second
+
+// end ends the process. It has no say in that.
+func (q *qemu) end(why string) {
+	q.mu.Lock()
+	process := q.process
+	q.mu.Unlock()
+	if process == nil {
+		q.log.Info("there is no QEMU to be ended", "why", why)
+		return
+	}
+	err := unix.PidfdSendSignal(int(process.Fd()), unix.SIGKILL, nil, 0)
+	runtime.KeepAlive(process)
+	q.log.Warn("QEMU is ended", "why", why, "answer", fmt.Sprint(err))
+}

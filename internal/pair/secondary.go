@@ -1,0 +1,252 @@
+package pair
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/belay-vm/belay/checkpoint"
+	"github.com/belay-vm/belay/colo"
+	"github.com/belay-vm/belay/mirror"
+	"github.com/belay-vm/belay/qmp"
+)
+
+// listen accepts sessions, one at a time.
+func (p *Pair) listen(ctx context.Context) {
+	stop := context.AfterFunc(ctx, func() { _ = p.cfg.Listener.Close() })
+	defer stop()
+	for {
+		c, err := p.cfg.Listener.Accept()
+		if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			p.log.Warn("a connection cannot be accepted", "error", err)
+			continue
+		}
+		p.work.Go(func() {
+			if err := p.accept(ctx, c); err != nil {
+				p.log.Warn("a peer was refused", "from", c.RemoteAddr().String(), "reason", err)
+				p.status.problem(err)
+			}
+		})
+	}
+}
+
+// accept greets whoever connected and lets him be the primary, if he is.
+func (p *Pair) accept(ctx context.Context, c net.Conn) error {
+	c, err := p.cfg.Transport.Accepted(ctx, c)
+	if err != nil {
+		return err
+	}
+	var s *mirror.Session
+	admitted := false
+	s, err = mirror.Open(ctx, c, mirror.Config{
+		Hello: p.hello(mirror.Secondary), Timeout: p.cfg.Times.Silence, Sink: p.sink, Promise: p.promise,
+		Reader: reader{p}, Event: p.fromPrimary,
+		Admit: func(peer *mirror.Hello) error {
+			if peer.Role == mirror.Visitor {
+				return nil
+			}
+			err := p.onLoop(ctx, func() error { return p.admit(peer) })
+			admitted = err == nil
+			return err
+		},
+	})
+	if err != nil {
+		if admitted {
+			p.run(func() { p.busy = false })
+		}
+		if errors.Is(err, mirror.ErrVisited) {
+			return nil
+		}
+		return err
+	}
+	p.run(func() {
+		p.mirror = s
+		p.status.problem(nil)
+		p.log.Info("the primary is there", "generation", s.Generation())
+	})
+	p.work.Go(func() {
+		<-s.Done()
+		p.run(func() { p.lostPrimary(s) })
+	})
+	return nil
+}
+
+// onLoop runs something on the loop and waits for it.
+func (p *Pair) onLoop(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	p.run(func() { done <- f() })
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// admit decides whether this side can follow now, and takes over what the primary says of the pair.
+func (p *Pair) admit(peer *mirror.Hello) error {
+	switch {
+	case !p.secondary || p.s.Phase() != colo.SecondaryWaiting:
+		return fmt.Errorf("this side is %s", p.phase())
+	case p.busy:
+		return errors.New("it has a primary")
+	}
+	if peer.Generation < p.generation {
+		return fmt.Errorf("%w: %d, known is %d", mirror.ErrOlderGeneration, peer.Generation, p.generation)
+	}
+	for i, v := range p.volumes {
+		err := v.update(func(s *checkpoint.PairState) {
+			s.Pair, s.Role, s.Generation = p.cfg.Name, checkpoint.RoleSecondary, peer.Generation
+			s.Peer = peer.Disks[i].ID
+		})
+		if err != nil {
+			return err
+		}
+	}
+	p.busy, p.generation = true, peer.Generation
+	if m, ok := p.cfg.Witness.(interface{ Follow(generation uint64) }); ok {
+		m.Follow(p.generation)
+	}
+	return nil
+}
+
+// syncBegun makes durable that a disk is between two states.
+func (p *Pair) syncBegun(plan mirror.SyncPlan) error {
+	return p.volumes[plan.Disk].update(func(s *checkpoint.PairState) { s.Syncing = true })
+}
+
+// fromPrimary passes on what the primary says. Of a session that ends before all is synchronised the
+// machine never hears: the next one begins anew.
+func (p *Pair) fromPrimary(e mirror.Event) {
+	switch e := e.(type) {
+	case mirror.SyncBegun:
+		p.log.Info("synchronising", "disk", e.Plan.Disk, "bytes", e.Plan.All, "from", e.Plan.From.String())
+	case mirror.SyncEnded:
+		p.log.Info("synchronised", "disk", e.Disk)
+		if p.sink.allSynced() {
+			p.run(func() { p.known = true; p.take(colo.PeerUp{}) })
+		}
+	case mirror.Sealed:
+		d, err := decodeDigests(e.Digest)
+		if err != nil {
+			p.log.Error("a seal", "error", err)
+			return // a seal that is not known poisons when it is loaded
+		}
+		p.post(colo.Sealed{Epoch: colo.Epoch(e.Epoch), Digests: d})
+	case mirror.Complete:
+		p.post(colo.Complete{Epoch: colo.Epoch(e.Epoch)})
+	case mirror.RingStarted:
+		p.post(colo.RingsStarting{Epoch: colo.Epoch(e.Epoch)})
+	case mirror.Shutdown:
+		p.post(colo.ShutdownAnnounced{})
+	case mirror.GaveUp:
+		p.run(func() { p.gaveUp(e) })
+	}
+}
+
+func (p *Pair) gaveUp(e mirror.GaveUp) {
+	switch {
+	case !p.known:
+	case e.Reason == mirror.Leaving:
+		p.handed = true
+		p.take(colo.HandedOver{Why: e.Text})
+	default:
+		p.take(colo.GaveUp{Why: e.Text})
+	}
+}
+
+// lostPrimary is the end of a session.
+func (p *Pair) lostPrimary(s *mirror.Session) {
+	p.log.Warn("the session is over", "cause", s.Err())
+	p.mirror, p.busy = nil, false
+	if p.known {
+		p.take(colo.PeerLost{Cause: fmt.Sprint(s.Err())})
+	}
+}
+
+// answerPeer sends what a secondary says.
+func (p *Pair) answerPeer(a colo.Action) bool {
+	s := p.mirror
+	switch a := a.(type) {
+	case colo.AckSeal, colo.Renew: // the session has done so itself
+	case colo.AckStart:
+		p.acks.put(a.Epoch)
+	case colo.Report:
+		p.report(uint64(a.Epoch))
+	case colo.AckShutdown:
+		p.partWith(s, "the guest was shut down")
+	case colo.Leave:
+		p.partWith(s, a.Why)
+	default:
+		return false
+	}
+	return true
+}
+
+// partWith tells the primary that this side is poisoned, durably.
+func (p *Pair) partWith(s *mirror.Session, why string) {
+	if s != nil {
+		p.say(func() error { s.GiveUp(mirror.Poisoned, why); return nil })
+	}
+}
+
+// report says that an epoch is current, and has it made durable afterwards.
+func (p *Pair) report(epoch uint64) {
+	s := p.mirror
+	if s == nil {
+		return
+	}
+	durable := p.keptEpoch
+	p.say(func() error { return s.Report(epoch, durable) })
+	p.status.committed(epoch)
+	if p.keeping {
+		return
+	}
+	p.keeping = true
+	bases := p.sink.bases()
+	p.work.Go(func() {
+		err := error(nil)
+		for _, v := range p.volumes {
+			err = errors.Join(err, v.Sync())
+		}
+		p.run(func() {
+			p.keeping = false
+			if err != nil {
+				p.log.Error("the disks cannot be made durable", "error", err)
+				return
+			}
+			p.kept(epoch, bases)
+		})
+	})
+}
+
+// kept notes a durable epoch. What the primary was told of before stays: it may not know yet.
+func (p *Pair) kept(epoch uint64, bases []uint32) {
+	for i, v := range p.volumes {
+		if p.keptBases != nil {
+			v.hold(p.keptBases[i])
+		}
+	}
+	p.keptEpoch, p.keptBases = int64(epoch), bases
+}
+
+// meet takes a new QEMU in: the one that is to follow must know before the memory comes.
+func (p *Pair) meet(c *qmp.Client) {
+	p.status.monitor(c)
+	if !p.secondary {
+		return
+	}
+	p.work.Go(func() {
+		ctx, cancel := context.WithTimeout(p.ctx, heartbeatTimeout)
+		defer cancel()
+		err := c.SetCapabilities(ctx, qmp.Capability{Name: qmp.CapabilityColo, State: true})
+		if err != nil {
+			p.log.Error("QEMU cannot be made to follow", "error", err)
+			p.status.problem(err)
+		}
+	})
+}
