@@ -60,7 +60,7 @@ type Secondary struct {
 	vm       run
 	coloOver bool // COLO_EXIT was seen: no load can come
 	blind    bool // events are missing, where that does no harm any more
-	loading  bool
+	loading  int  // loads under way: S may load again before its disk is there
 	has      bool // an epoch was made current
 	current  Epoch
 

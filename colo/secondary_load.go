@@ -39,7 +39,7 @@ func (s *secondary) takePeer() {
 }
 
 func (s *secondary) ready(h held) bool {
-	if _, ok := h.event.(Complete); ok && s.loading {
+	if _, ok := h.event.(Complete); ok && s.loading > 0 {
 		return false // one staged epoch at a time
 	}
 	return s.passed >= h.need
@@ -104,7 +104,8 @@ func (s *secondary) resumed() {
 }
 
 func (s *secondary) load() {
-	s.loading, s.has, s.current = true, true, s.seal.epoch
+	s.loading++
+	s.has, s.current = true, s.seal.epoch
 	s.expect, s.refuse = s.seal.digests, s.own
 	s.do(Load{s.current})
 }
@@ -120,10 +121,13 @@ func (s *secondary) busy() bool {
 }
 
 func (s *secondary) loaded(e Epoch) {
-	if !s.loading || e != s.current || s.phase == SecondaryPoisoned {
+	if s.loading == 0 || s.phase == SecondaryPoisoned {
 		return
 	}
-	s.loading = false
+	s.loading--
+	if s.loading > 0 {
+		return // the last one counts
+	}
 	if s.phase == SecondaryWaiting {
 		s.phase = SecondaryFollowing
 	}
@@ -165,7 +169,7 @@ func (s *secondary) ringStart(e RingStart) {
 
 // judge releases the rings about which everything is known.
 func (s *secondary) judge() {
-	if s.phase == SecondaryPoisoned || s.loading || s.vm != runRunning && !s.blind && s.on(BarrierAtStart) {
+	if s.phase == SecondaryPoisoned || s.loading > 0 || s.vm != runRunning && !s.blind && s.on(BarrierAtStart) {
 		return
 	}
 	for _, r := range sorted(s.rings) {
@@ -203,7 +207,7 @@ func (s *secondary) fits(r Ring, ring started) bool {
 
 func (s *secondary) coloExit() {
 	s.coloOver = true
-	if s.phase == SecondaryWaiting && !s.loading && s.on(SyncedOnly) {
+	if s.phase == SecondaryWaiting && s.loading == 0 && s.on(SyncedOnly) {
 		s.poison("COLO ended before the first epoch was loaded")
 	}
 }
