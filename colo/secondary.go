@@ -69,14 +69,13 @@ type Secondary struct {
 	expect Digests // what the next start of a ring must show
 	refuse Digests // and what it must not: the memory that the decision was against
 
-	seq      uint64 // of barriers and timers
-	passed   uint64 // the newest barrier that has passed
-	promise  uint64 // the running promise's Seq; 0: none binds
-	handed   bool   // p has stopped and wants s to take over
-	yanked   bool
-	asked    bool
-	won      bool
-	promoted bool
+	seq     uint64 // of barriers and timers
+	passed  uint64 // the newest barrier that has passed
+	promise uint64 // the running promise's Seq; 0: none binds
+	handed  bool   // p has stopped and wants s to take over
+	yanked  bool
+	asked   bool
+	won     bool
 }
 
 // held is a message of p and the barrier that must have passed before it counts.

@@ -202,7 +202,8 @@ func (w *world) expect(end string) {
 	if must != "" && must != end && (must != "one" || end == "nobody") {
 		w.failf("%s must serve, but %s does: %v, %v", must, end, w.p, w.s)
 	}
-	if b := map[string]*backend{"p": w.p, "s": w.s}[end]; b != nil && b.served == 0 && (b.qemu.ticks == 0 || b.qemu.wants()) {
+	b := map[string]*backend{"p": w.p, "s": w.s}[end]
+	if b != nil && b.served == 0 && (b.qemu.ticks == 0 || b.qemu.wants()) {
 		w.failf("%s serves, but its guest waits: %v", end, b)
 	}
 }
