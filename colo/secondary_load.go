@@ -182,19 +182,20 @@ func (s *secondary) judge() {
 		}
 		ring.stage = ringRunning
 		s.rings[r] = ring
-		s.own, s.expect = s.own.without(r), s.expect.without(r)
+		s.own, s.expect, s.refuse = s.own.without(r), s.expect.without(r), s.refuse.without(r)
 		s.do(Release{r})
 	}
 }
 
-// fits compares a ring with the one that the decision expects. One that was never used may have been set
-// up by its driver since, unless it is the very one that the decision was against.
+// fits compares a ring with the one that the decision expects, and with the one that it was against. One
+// that is neither may have been set up by its driver since, if it was never used.
 func (s *secondary) fits(r Ring, ring started) bool {
-	want, ok := s.expect[r]
-	if !ok || ring.digest == want || s.blind || !s.on(CheckDigest) {
+	want, known := s.expect[r]
+	if s.blind || known && ring.digest == want || !s.on(CheckDigest) {
 		return true
 	}
-	if wrong, ok := s.refuse[r]; ring.fresh && !(ok && ring.digest == wrong) {
+	wrong, against := s.refuse[r]
+	if (ring.fresh || !known) && !(against && ring.digest == wrong) {
 		return true
 	}
 	whose := "the primary's seal"

@@ -42,6 +42,8 @@ var secondaryScenes = []scene{
 	{"a driver that comes later sets its rings up anew", stopped + "RESUME loaded:1", "fresh=3 passed",
 		"release"},
 	{"but not as S's own was", stopped + "RESUME loaded:1", "fresh=5 passed", poisoned},
+	{"cont when P's device is not started", following + "stop drained=5 STOP seal:1 complete:1",
+		"RESUME loaded:1 start=5 passed", "load:1 report:1 " + poisoned},
 	{"a device restart", following, "stop drained=5 fresh=3 passed", "drain answer release"},
 
 	{"cont before P has sealed", following + "stop drained=5 STOP", "RESUME", poisoned},
