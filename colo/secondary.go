@@ -55,6 +55,7 @@ type Secondary struct {
 
 	link     bool // the mirror connection stands
 	seal     standing
+	sealedTo Epoch  // the next epoch that p may seal
 	deferred []held // messages of p that wait for a barrier or a load, in order
 
 	vm       run

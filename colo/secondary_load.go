@@ -32,8 +32,7 @@ func (s *secondary) takePeer() {
 		case Complete:
 			s.completed(e.Epoch)
 		case RingsStarting:
-			s.seal = standing{}
-			s.tell(AckStart(e))
+			s.starting(e)
 		}
 	}
 }
@@ -57,7 +56,22 @@ func (s *secondary) sealed(e Sealed) {
 		s.poison("the primary sealed twice without a start in between")
 		return
 	}
+	if s.sealedTo > e.Epoch {
+		s.poison("the primary sealed an older epoch")
+		return
+	}
+	s.sealedTo = e.Epoch + 1
 	s.seal = standing{stands: true, epoch: e.Epoch, digests: e.Digests}
+}
+
+// starting puts the seal away.
+func (s *secondary) starting(e RingsStarting) {
+	if !s.seal.stands || s.seal.epoch != e.Epoch {
+		s.poison("the primary starts on an epoch that it has not sealed")
+		return
+	}
+	s.seal = standing{}
+	s.tell(AckStart(e))
 }
 
 func (s *secondary) completed(e Epoch) {
