@@ -6,6 +6,7 @@ TOOLS      := $(BUILD)/tools
 GO         ?= go
 VERSION    ?=
 CUTS       ?= 100000
+SIM        ?= 1000000
 FUZZTIME   ?= 30s
 ROUNDS     ?= 50
 BENCHFLAGS ?=
@@ -40,6 +41,7 @@ help:
 	@echo '  make e2e       tests with a real guest in QEMU'
 	@echo '  make kill      kill -9 of the real daemon under load, $(ROUNDS) rounds (ROUNDS=) and 5 with a guest'
 	@echo '  make crash     $(CUTS) power cuts on a disk that lies (CUTS=)'
+	@echo '  make sim       $(SIM) checkpoints of a simulated pair with faults (SIM=)'
 	@echo '  make bench     belay beside qemu-storage-daemon and fio: half an hour on an idle machine, then'
 	@echo '                 the figures of the store itself; saved below bench/ (BENCHFLAGS=--help)'
 	@echo '  make bench-compare   two results side by side (A= B=; otherwise the two newest)'
@@ -88,6 +90,10 @@ kill: build
 .PHONY: crash
 crash:
 	$(GO) test ./checkpoint -run TestCrash -count=1 -v -timeout 0 -crash.cuts=$(CUTS)
+
+.PHONY: sim
+sim:
+	$(GO) test ./colo/sim -run TestSim -count=1 -v -timeout 0 -sim.checkpoints=$(SIM)
 
 .PHONY: fuzz
 fuzz:

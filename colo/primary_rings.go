@@ -142,6 +142,7 @@ func (s *primary) answerNow() {
 
 func (s *primary) ringStart(r Ring) {
 	s.rings[r] = ringHeld
+	s.forget(func(w Ring) bool { return w == r }) // a new connection: nobody waits for the old one's answer
 	s.digests = s.digests.without(r)
 	switch s.phase {
 	case PrimaryAlone, PrimarySyncing, PrimaryPairing, PrimaryEnding:
@@ -214,5 +215,8 @@ func (s *primary) disconnected(disk int) {
 			delete(s.rings, r)
 		}
 	}
-	s.waiting = slices.DeleteFunc(s.waiting, func(r Ring) bool { return r.Disk == disk })
+	s.forget(func(r Ring) bool { return r.Disk == disk })
 }
+
+// forget drops stops that nobody waits for any more.
+func (s *primary) forget(which func(Ring) bool) { s.waiting = slices.DeleteFunc(s.waiting, which) }

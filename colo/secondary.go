@@ -55,12 +55,13 @@ type Secondary struct {
 
 	link     bool // the mirror connection stands
 	seal     standing
+	sealedTo Epoch  // the next epoch that p may seal
 	deferred []held // messages of p that wait for a barrier or a load, in order
 
 	vm       run
 	coloOver bool // COLO_EXIT was seen: no load can come
 	blind    bool // events are missing, where that does no harm any more
-	loading  bool
+	loading  int  // loads under way: S may load again before its disk is there
 	has      bool // an epoch was made current
 	current  Epoch
 
@@ -69,14 +70,13 @@ type Secondary struct {
 	expect Digests // what the next start of a ring must show
 	refuse Digests // and what it must not: the memory that the decision was against
 
-	seq      uint64 // of barriers and timers
-	passed   uint64 // the newest barrier that has passed
-	promise  uint64 // the running promise's Seq; 0: none binds
-	handed   bool   // p has stopped and wants s to take over
-	yanked   bool
-	asked    bool
-	won      bool
-	promoted bool
+	seq     uint64 // of barriers and timers
+	passed  uint64 // the newest barrier that has passed
+	promise uint64 // the running promise's Seq; 0: none binds
+	handed  bool   // p has stopped and wants s to take over
+	yanked  bool
+	asked   bool
+	won     bool
 }
 
 // held is a message of p and the barrier that must have passed before it counts.

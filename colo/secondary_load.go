@@ -32,14 +32,13 @@ func (s *secondary) takePeer() {
 		case Complete:
 			s.completed(e.Epoch)
 		case RingsStarting:
-			s.seal = standing{}
-			s.tell(AckStart(e))
+			s.starting(e)
 		}
 	}
 }
 
 func (s *secondary) ready(h held) bool {
-	if _, ok := h.event.(Complete); ok && s.loading {
+	if _, ok := h.event.(Complete); ok && s.loading > 0 {
 		return false // one staged epoch at a time
 	}
 	return s.passed >= h.need
@@ -57,7 +56,22 @@ func (s *secondary) sealed(e Sealed) {
 		s.poison("the primary sealed twice without a start in between")
 		return
 	}
+	if s.sealedTo > e.Epoch {
+		s.poison("the primary sealed an older epoch")
+		return
+	}
+	s.sealedTo = e.Epoch + 1
 	s.seal = standing{stands: true, epoch: e.Epoch, digests: e.Digests}
+}
+
+// starting puts the seal away.
+func (s *secondary) starting(e RingsStarting) {
+	if !s.seal.stands || s.seal.epoch != e.Epoch {
+		s.poison("the primary starts on an epoch that it has not sealed")
+		return
+	}
+	s.seal = standing{}
+	s.tell(AckStart(e))
 }
 
 func (s *secondary) completed(e Epoch) {
@@ -104,7 +118,8 @@ func (s *secondary) resumed() {
 }
 
 func (s *secondary) load() {
-	s.loading, s.has, s.current = true, true, s.seal.epoch
+	s.loading++
+	s.has, s.current = true, s.seal.epoch
 	s.expect, s.refuse = s.seal.digests, s.own
 	s.do(Load{s.current})
 }
@@ -120,10 +135,13 @@ func (s *secondary) busy() bool {
 }
 
 func (s *secondary) loaded(e Epoch) {
-	if !s.loading || e != s.current || s.phase == SecondaryPoisoned {
+	if s.loading == 0 || s.phase == SecondaryPoisoned {
 		return
 	}
-	s.loading = false
+	s.loading--
+	if s.loading > 0 {
+		return // the last one counts
+	}
 	if s.phase == SecondaryWaiting {
 		s.phase = SecondaryFollowing
 	}
@@ -165,7 +183,7 @@ func (s *secondary) ringStart(e RingStart) {
 
 // judge releases the rings about which everything is known.
 func (s *secondary) judge() {
-	if s.phase == SecondaryPoisoned || s.loading || s.vm != runRunning && !s.blind && s.on(BarrierAtStart) {
+	if s.phase == SecondaryPoisoned || s.loading > 0 || s.vm != runRunning && !s.blind && s.on(BarrierAtStart) {
 		return
 	}
 	for _, r := range sorted(s.rings) {
@@ -178,19 +196,20 @@ func (s *secondary) judge() {
 		}
 		ring.stage = ringRunning
 		s.rings[r] = ring
-		s.own, s.expect = s.own.without(r), s.expect.without(r)
+		s.own, s.expect, s.refuse = s.own.without(r), s.expect.without(r), s.refuse.without(r)
 		s.do(Release{r})
 	}
 }
 
-// fits compares a ring with the one that the decision expects. One that was never used may have been set
-// up by its driver since, unless it is the very one that the decision was against.
+// fits compares a ring with the one that the decision expects, and with the one that it was against. One
+// that is neither may have been set up by its driver since, if it was never used.
 func (s *secondary) fits(r Ring, ring started) bool {
-	want, ok := s.expect[r]
-	if !ok || ring.digest == want || s.blind || !s.on(CheckDigest) {
+	want, known := s.expect[r]
+	if s.blind || known && ring.digest == want || !s.on(CheckDigest) {
 		return true
 	}
-	if wrong, ok := s.refuse[r]; ring.fresh && !(ok && ring.digest == wrong) {
+	wrong, against := s.refuse[r]
+	if (ring.fresh || !known) && !(against && ring.digest == wrong) {
 		return true
 	}
 	whose := "the primary's seal"
@@ -203,7 +222,7 @@ func (s *secondary) fits(r Ring, ring started) bool {
 
 func (s *secondary) coloExit() {
 	s.coloOver = true
-	if s.phase == SecondaryWaiting && !s.loading && s.on(SyncedOnly) {
+	if s.phase == SecondaryWaiting && s.loading == 0 && s.on(SyncedOnly) {
 		s.poison("COLO ended before the first epoch was loaded")
 	}
 }

@@ -32,7 +32,7 @@ func (s *secondary) handedOver() {
 func (s *secondary) orphan(unsynced string) {
 	switch s.phase {
 	case SecondaryWaiting:
-		if s.on(SyncedOnly) && !s.loading {
+		if s.on(SyncedOnly) && s.loading == 0 {
 			s.poison(unsynced)
 			return
 		}
@@ -57,7 +57,7 @@ func (s *secondary) takeOver() {
 		return
 	}
 	over := s.coloOver || !s.on(ExitFirst)
-	if !over || s.loading || len(s.deferred) > 0 {
+	if !over || s.loading > 0 || len(s.deferred) > 0 {
 		return // it could still be poisoned; a won claim would then leave nobody
 	}
 	if !s.asked && (s.promise == 0 || !s.on(KeepPromise)) {

@@ -10,26 +10,30 @@ type body interface {
 
 // bodies makes an empty body for each kind of frame that has no content.
 var bodies = [kinds]func() body{
-	kindWelcome:   func() body { return new(empty) },
-	kindRefuse:    func() body { return new(words) },
-	kindPing:      func() body { return new(empty) },
-	kindCredit:    func() body { return new(number) },
-	kindGiveUp:    func() body { return new(words) },
-	kindData:      func() body { return new(data) },
-	kindSeal:      func() body { return new(seal) },
-	kindAck:       func() body { return new(number) },
-	kindRingStart: func() body { return new(number) },
-	kindReport:    func() body { return new(report) },
-	kindShutdown:  func() body { return new(Cause) },
-	kindRenew:     func() body { return new(renew) },
-	kindRenewed:   func() body { return new(number) },
-	kindSyncBegin: func() body { return new(SyncPlan) },
-	kindSyncHave:  func() body { return new(syncHave) },
-	kindSyncData:  func() body { return new(syncData) },
-	kindSyncEnd:   func() body { return new(syncEnd) },
-	kindSyncDone:  func() body { return new(syncDone) },
-	kindVerify:    func() body { return new(verify) },
-	kindSums:      func() body { return new(sums) },
+	kindWelcome:     func() body { return new(empty) },
+	kindRefuse:      func() body { return new(words) },
+	kindPing:        func() body { return new(empty) },
+	kindCredit:      func() body { return new(number) },
+	kindGiveUp:      func() body { return new(words) },
+	kindHandOver:    func() body { return new(words) },
+	kindLeave:       func() body { return new(words) },
+	kindData:        func() body { return new(data) },
+	kindSeal:        func() body { return new(seal) },
+	kindAck:         func() body { return new(number) },
+	kindRingStart:   func() body { return new(number) },
+	kindStartAck:    func() body { return new(number) },
+	kindReport:      func() body { return new(report) },
+	kindShutdown:    func() body { return new(Cause) },
+	kindShutdownAck: func() body { return new(empty) },
+	kindRenew:       func() body { return new(renew) },
+	kindRenewed:     func() body { return new(number) },
+	kindSyncBegin:   func() body { return new(SyncPlan) },
+	kindSyncHave:    func() body { return new(syncHave) },
+	kindSyncData:    func() body { return new(syncData) },
+	kindSyncEnd:     func() body { return new(syncEnd) },
+	kindSyncDone:    func() body { return new(syncDone) },
+	kindVerify:      func() body { return new(verify) },
+	kindSums:        func() body { return new(sums) },
 }
 
 // decodeBody turns meta data into a body. It keeps nothing of meta.
@@ -59,9 +63,9 @@ func (d *decoder) fail(field string, value uint64) {
 }
 
 // zeroes is read where there is nothing to read.
-var zeroes [maxDigest]byte
+var zeroes [maxName]byte
 
-// take returns the next n bytes, n at most maxDigest, valid as long as what is decoded.
+// take returns the next n bytes, n at most maxName, valid as long as what is decoded.
 func (d *decoder) take(n int) []byte {
 	if n > len(d.p) {
 		d.fail("bytes too few", uint64(len(d.p)))
@@ -105,12 +109,12 @@ func (d *decoder) markEpoch() int64 { return d.int63() - 1 }
 
 // mark reads a mark; none is all zero.
 func (d *decoder) mark() Mark {
-	m := Mark{Run: d.id(), Epoch: d.markEpoch()}
+	m := Mark{Generation: d.u64(), Epoch: d.markEpoch()}
 	if !m.IsZero() {
 		return m
 	}
 	if m.Epoch != Base {
-		d.fail("epoch of no run", uint64(m.Epoch))
+		d.fail("epoch of no generation", uint64(m.Epoch))
 	}
 	return Mark{}
 }

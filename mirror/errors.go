@@ -35,8 +35,12 @@ var (
 	ErrSilent = errors.New("the peer is silent")
 	// ErrSlow is for a peer that took nothing of what is in flight for Config.Timeout.
 	ErrSlow = errors.New("the peer is too slow")
-	// ErrGivenUp is for a peer that said it gives the pair up; see GaveUp for its reason.
-	ErrGivenUp = errors.New("the peer gave the pair up")
+	// ErrGivenUp is for a primary that said it goes on alone.
+	ErrGivenUp = errors.New("the primary goes on alone")
+	// ErrHandedOver is for a primary that serves no more.
+	ErrHandedOver = errors.New("the primary handed over")
+	// ErrLeft is for a secondary that said it is out.
+	ErrLeft = errors.New("the secondary left")
 	// ErrLost is for a connection that ended without a word.
 	ErrLost = errors.New("the connection was lost")
 	// ErrClosed is for a session that this side closed.

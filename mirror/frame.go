@@ -16,12 +16,16 @@ const (
 	kindPing
 	kindCredit
 	kindGiveUp
+	kindHandOver
+	kindLeave
 	kindData
 	kindSeal
 	kindAck
 	kindRingStart
+	kindStartAck
 	kindReport
 	kindShutdown
+	kindShutdownAck
 	kindRenew
 	kindRenewed
 	kindSyncBegin
@@ -55,27 +59,31 @@ type row struct {
 }
 
 var rows = [kinds]row{
-	kindWelcome:   {name: "WELCOME", from: fromBoth, handshake: true},
-	kindRefuse:    {name: "REFUSE", from: fromBoth, handshake: true, least: 2, most: 2 + maxText},
-	kindPing:      {name: "PING", from: fromBoth},
-	kindCredit:    {name: "CREDIT", from: fromSecondary, least: 8, most: 8},
-	kindGiveUp:    {name: "GIVE UP", from: fromBoth, least: 2, most: 2 + maxText},
-	kindData:      {name: "DATA", from: fromPrimary, ofDisk: true, least: dataMeta, most: maxMeta, bulk: true},
-	kindSeal:      {name: "SEAL", from: fromPrimary, least: 10, most: maxMeta},
-	kindAck:       {name: "ACK", from: fromSecondary, least: 8, most: 8},
-	kindRingStart: {name: "RING START", from: fromPrimary, least: 8, most: 8},
-	kindReport:    {name: "REPORT", from: fromSecondary, least: 16, most: 16},
-	kindShutdown:  {name: "SHUTDOWN", from: fromPrimary, least: 1, most: 1},
-	kindRenew:     {name: "RENEW", from: fromPrimary, least: 16, most: 16},
-	kindRenewed:   {name: "RENEWED", from: fromSecondary, least: 8, most: 8},
-	kindSyncBegin: {name: "SYNC BEGIN", from: fromPrimary, ofDisk: true, least: 56, most: 56},
+	kindWelcome:     {name: "WELCOME", from: fromBoth, handshake: true},
+	kindRefuse:      {name: "REFUSE", from: fromBoth, handshake: true, least: 2, most: 2 + maxText},
+	kindPing:        {name: "PING", from: fromBoth},
+	kindCredit:      {name: "CREDIT", from: fromSecondary, least: 8, most: 8},
+	kindGiveUp:      {name: "GIVE UP", from: fromPrimary, least: 2, most: 2 + maxText},
+	kindHandOver:    {name: "HAND OVER", from: fromPrimary, least: 2, most: 2 + maxText},
+	kindLeave:       {name: "LEAVE", from: fromSecondary, least: 2, most: 2 + maxText},
+	kindData:        {name: "DATA", from: fromPrimary, ofDisk: true, least: dataMeta, most: maxMeta, bulk: true},
+	kindSeal:        {name: "SEAL", from: fromPrimary, least: 11, most: maxMeta},
+	kindAck:         {name: "ACK", from: fromSecondary, least: 8, most: 8},
+	kindRingStart:   {name: "RING START", from: fromPrimary, least: 8, most: 8},
+	kindStartAck:    {name: "START ACK", from: fromSecondary, least: 8, most: 8},
+	kindReport:      {name: "REPORT", from: fromSecondary, least: 16, most: 16},
+	kindShutdown:    {name: "SHUTDOWN", from: fromPrimary, least: 1, most: 1},
+	kindShutdownAck: {name: "SHUTDOWN ACK", from: fromSecondary},
+	kindRenew:       {name: "RENEW", from: fromPrimary, least: 16, most: 16},
+	kindRenewed:     {name: "RENEWED", from: fromSecondary, least: 8, most: 8},
+	kindSyncBegin:   {name: "SYNC BEGIN", from: fromPrimary, ofDisk: true, least: 48, most: 48},
 	kindSyncHave: {name: "SYNC HAVE", from: fromSecondary, ofDisk: true,
 		least: 16, most: 16 + 16*maxRanges},
 	kindSyncData: {name: "SYNC DATA", from: fromPrimary, ofDisk: true,
 		least: syncMeta, most: maxMeta, bulk: true},
 	kindSyncEnd:  {name: "SYNC END", from: fromPrimary, ofDisk: true, least: 24, most: 24},
 	kindSyncDone: {name: "SYNC DONE", from: fromSecondary, ofDisk: true, least: 25, most: 25},
-	kindVerify:   {name: "VERIFY", from: fromPrimary, ofDisk: true, least: 48, most: 48},
+	kindVerify:   {name: "VERIFY", from: fromPrimary, ofDisk: true, least: 40, most: 40},
 	kindSums:     {name: "SUMS", from: fromSecondary, ofDisk: true, least: 6, most: 6 + maxSums*sumLen},
 }
 
@@ -96,7 +104,7 @@ const (
 	maxExtents = 1024     // extents in a frame
 	maxRanges  = 4000     // ranges that a secondary may have of a synchronisation
 	maxSums    = 256      // checksums in an answer
-	maxDigest  = 64       // bytes of a digest of rings
+	maxRings   = 2048     // rings of a machine
 	maxDisks   = 64
 )
 

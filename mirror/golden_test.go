@@ -47,7 +47,7 @@ func cause(c Cause) *Cause { return &c }
 
 var (
 	runA  = ID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
-	markA = Mark{runA, 41}
+	markA = Mark{9, 41}
 )
 
 func examples() []example {
@@ -65,13 +65,17 @@ func examples() []example {
 		{kind: kindRefuse, body: &words{2, []byte("another pair")}},
 		{kind: kindPing, body: &empty{}},
 		{kind: kindCredit, body: num(1 << 33)},
-		{kind: kindGiveUp, body: &words{uint16(Poisoned), []byte("no seal stands")}},
+		{kind: kindGiveUp, body: &words{uint16(TooSlow), []byte("too slow")}},
+		{kind: kindHandOver, body: &words{uint16(Storage), []byte("I/O error")}},
+		{kind: kindLeave, body: &words{uint16(Poisoned), []byte("no seal stands")}},
 		{kind: kindData, disk: 1, body: &data{7, list}, bulk: content},
-		{kind: kindSeal, body: &seal{7, []byte("digest"), []Count{{3, 1536, 1 << 41}, {}}}},
+		{kind: kindSeal, body: &seal{7, []RingDigest{{0, 0, 1 << 60}, {1, 3, 99}}, []Count{{3, 1536, 1 << 41}, {}}}},
 		{kind: kindAck, body: num(7)},
 		{kind: kindRingStart, body: num(7)},
+		{kind: kindStartAck, body: num(7)},
 		{kind: kindReport, body: &report{7, Base}},
 		{kind: kindShutdown, body: cause(HostShutdown)},
+		{kind: kindShutdownAck, body: &empty{}},
 		{kind: kindRenew, body: &renew{9, 1500 * time.Millisecond}},
 		{kind: kindRenewed, body: num(9)},
 		{kind: kindSyncBegin, disk: 1, body: &SyncPlan{Run: runA, From: markA, Size: 1 << 30, All: 1 << 20}},
@@ -79,7 +83,7 @@ func examples() []example {
 		{kind: kindSyncData, disk: 1, body: &syncData{runA, list}, bulk: content},
 		{kind: kindSyncEnd, disk: 1, body: &syncEnd{runA, 1 << 20}},
 		{kind: kindSyncDone, disk: 1, body: &syncDone{runA, 1 << 20, true}},
-		{kind: kindVerify, disk: 1, body: &verify{3, 1 << 20, Mark{runA, Base}, Range{1 << 20, 1 << 22}}},
+		{kind: kindVerify, disk: 1, body: &verify{3, 1 << 20, Mark{9, Base}, Range{1 << 20, 1 << 22}}},
 		{kind: kindSums, disk: 1, body: &sums{3, sumsOK, []Sum{{1, 2, 3}, {4, 5, 6}}}},
 	}
 }
@@ -95,9 +99,9 @@ func (e example) encode() []byte {
 
 func exampleHello() Hello {
 	return Hello{
-		Role: Secondary, Was: Primary, Window: 8 << 20, Generation: 5, Pair: ID{0xaa}, Name: "web",
-		Disks: []DiskHello{{ID{0xd0}, 1 << 30}, {ID{}, 4096}},
-		Marks: []Mark{markA, {runA, Base}},
+		Role: Secondary, Was: Primary, Window: 8 << 20, Generation: 5, Name: "web",
+		Disks: []DiskHello{{ID{0xd0}, ID{0xd1}, 1 << 30}, {ID{0xd2}, ID{}, 4096}},
+		Marks: []Mark{markA, {9, Base}},
 	}
 }
 

@@ -42,7 +42,8 @@ type Features uint64
 
 // DiskHello is what a partner says of one disk.
 type DiskHello struct {
-	ID   ID    // of the disk that both stores hold; zero in a store that was never paired
+	ID   ID    // of the volume
+	Peer ID    // of the volume that it was last paired with; zero: it may be any
 	Size int64 // bytes
 }
 
@@ -53,8 +54,7 @@ type Hello struct {
 	Was        Role   // the last role in which the guest was served from here; 0: never
 	Window     int    // bytes that this side takes in flight; 0 from a primary
 	Generation uint64 // the newest this side knows of
-	Pair       ID     // zero in a store that was never paired
-	Name       string // of the pair, as the operator gave it; at most 64 bytes
+	Name       string // of the pair, as the operator gave it; at most 128 bytes
 	Disks      []DiskHello
 	Marks      []Mark // what this side can return to, newest first; at most 64
 
@@ -66,7 +66,7 @@ const (
 	helloMagic    = "BELAYMIR"
 	helloFixed    = 20
 	maxHello      = 8 << 10 // bytes behind the fixed part
-	maxName       = 64
+	maxName       = 128
 	maxMarks      = 64
 	maxWindow     = 256 << 20
 	minWindow     = headerLen + maxMeta + maxBulk
@@ -83,11 +83,11 @@ func (h *Hello) encode() []byte {
 	b = append(b, uint8(h.Role), uint8(h.Was), 0, 0)
 	b = le.AppendUint32(b, uint32(h.Window))
 	b = le.AppendUint64(b, h.Generation)
-	b = append(b, h.Pair[:]...)
 	b = append(append(b, uint8(len(h.Name))), h.Name...)
 	b = append(b, uint8(len(h.Disks)))
 	for _, d := range h.Disks {
-		b = le.AppendUint64(append(b, d.ID[:]...), uint64(d.Size))
+		b = append(append(b, d.ID[:]...), d.Peer[:]...)
+		b = le.AppendUint64(b, uint64(d.Size))
 	}
 	b = append(b, uint8(len(h.Marks)))
 	for _, m := range h.Marks {
@@ -168,10 +168,9 @@ func (h *Hello) decode(d *decoder) {
 	reserved := d.u16()
 	h.Window = int(d.u32())
 	h.Generation = d.u64()
-	h.Pair = d.id()
 	h.Name = string(bytes.Clone(d.bounded(maxName)))
 	for range d.count(maxDisks) {
-		h.Disks = append(h.Disks, DiskHello{d.id(), d.int63()})
+		h.Disks = append(h.Disks, DiskHello{d.id(), d.id(), d.int63()})
 	}
 	for range d.count(maxMarks) {
 		h.Marks = append(h.Marks, d.mark())
@@ -214,16 +213,17 @@ func Judge(own, peer *Hello) error {
 	switch {
 	case own.Name != peer.Name:
 		return fmt.Errorf("%w: its name is %q, this one's %q", ErrWrongPeer, peer.Name, own.Name)
-	case differ(own.Pair, peer.Pair):
-		return fmt.Errorf("%w: its id is %v, this one's %v", ErrWrongPeer, peer.Pair, own.Pair)
 	case len(own.Disks) != len(peer.Disks):
 		return fmt.Errorf("%w: it has %d disks, this side %d", ErrWrongVolume,
 			len(peer.Disks), len(own.Disks))
 	}
 	for i := range own.Disks {
 		a, b := &own.Disks[i], &peer.Disks[i]
-		if differ(a.ID, b.ID) {
-			return fmt.Errorf("%w: disk %d is %v, here %v", ErrWrongVolume, i, b.ID, a.ID)
+		switch {
+		case differ(a.Peer, b.ID):
+			return fmt.Errorf("%w: disk %d is %v, not %v", ErrWrongVolume, i, b.ID, a.Peer)
+		case differ(b.Peer, a.ID):
+			return fmt.Errorf("%w: disk %d wants %v, this is %v", ErrWrongVolume, i, b.Peer, a.ID)
 		}
 		if a.Size != b.Size {
 			return fmt.Errorf("%w: disk %d has %d bytes, here %d", ErrSize, i, b.Size, a.Size)
@@ -252,7 +252,8 @@ func judgeRoles(own, peer *Hello) error {
 	return nil
 }
 
-func differ(a, b ID) bool { return a != b && !a.IsZero() && !b.IsZero() }
+// differ says whether a volume is not the one that is known, if one is.
+func differ(known, id ID) bool { return !known.IsZero() && known != id }
 
 // Common returns the newest mark that both have, in the primary's order.
 func Common(primary, secondary *Hello) (Mark, bool) {

@@ -147,8 +147,8 @@ func TestHostilePrimary(t *testing.T) {
 // much is not even kept.
 func TestHostileFlood(t *testing.T) {
 	h := attack(t)
-	h.g.sink.block = make(chan struct{})
 	h.synced()
+	held := h.g.sink.hold()
 	for range 8 {
 		h.data(0, 0, 0, maxBulk)
 	}
@@ -158,7 +158,7 @@ func TestHostileFlood(t *testing.T) {
 		t.Errorf("%d bytes are kept", n)
 	}
 	h.s.in.queue.mu.Unlock()
-	close(h.g.sink.block)
+	close(held)
 	h.s.ended(t, ErrWindow)
 }
 
@@ -178,6 +178,8 @@ func TestHostileSecondary(t *testing.T) {
 		{"synchronisation unasked", kindSyncHave, 0, &syncHave{run: runA}, ErrSequence},
 		{"end unasked", kindSyncDone, 0, &syncDone{run: runA}, ErrSequence},
 		{"checksums unasked", kindSums, 0, &sums{id: 1}, ErrSequence},
+		{"start ack unasked", kindStartAck, 0, num(0), ErrSequence},
+		{"shutdown ack unasked", kindShutdownAck, 0, &empty{}, ErrSequence},
 		{"a primary's words", kindRingStart, 0, num(0), ErrSequence},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// ID is a random number that names a pair, a disk or a synchronisation. All zero is none.
+// ID is a random number that names a volume or a synchronisation. All zero is none.
 type ID [16]byte
 
 func (id ID) String() string { return fmt.Sprintf("%x", id[:]) }
@@ -16,27 +16,27 @@ func (id ID) String() string { return fmt.Sprintf("%x", id[:]) }
 // IsZero says that the ID names nothing.
 func (id ID) IsZero() bool { return id == ID{} }
 
-// Mark names a state of the disks that both partners may have: the point to which the
-// synchronisation Run brought the secondary, or what an epoch after it ended with.
+// Mark names a state of the disks that both partners may have: what an epoch ended with, or what
+// the synchronisation before epoch 0 brought the secondary to. Pairs are made once in a generation.
 type Mark struct {
-	Run   ID
-	Epoch int64 // Base: the synchronised point itself
+	Generation uint64 // in which the pair was made; 0: the mark names nothing
+	Epoch      int64  // Base: the synchronised state itself
 }
 
-// Base is the Epoch of a mark that is a synchronisation's own point.
+// Base is the Epoch of a mark that is the state before epoch 0.
 const Base = -1
 
 // IsZero says that the mark names nothing.
-func (m Mark) IsZero() bool { return m.Run.IsZero() }
+func (m Mark) IsZero() bool { return m.Generation == 0 }
 
 func (m Mark) String() string {
 	if m.Epoch == Base {
-		return fmt.Sprintf("%.8s/base", m.Run)
+		return fmt.Sprintf("%d/base", m.Generation)
 	}
-	return fmt.Sprintf("%.8s/%d", m.Run, m.Epoch)
+	return fmt.Sprintf("%d/%d", m.Generation, m.Epoch)
 }
 
-// Reason is why a partner gives the pair up.
+// Reason is why a partner ends the pair.
 type Reason uint16
 
 // The reasons of version 1.
@@ -77,17 +77,28 @@ const (
 	HostShutdown
 )
 
+// RingDigest tells the memory of one ring apart from another's: of its indices and tables, when it
+// was stopped.
+type RingDigest struct {
+	Disk, Queue uint16
+	Digest      uint64
+}
+
 // seal is SEAL: everything of an epoch was sent.
 type seal struct {
 	epoch  uint64
-	digest []byte
+	rings  []RingDigest
 	counts []Count // one for each disk
 }
 
 func (m *seal) encode(b []byte) []byte {
 	b = le.AppendUint64(b, m.epoch)
-	b = append(b, uint8(len(m.digest)), uint8(len(m.counts)))
-	b = append(b, m.digest...)
+	b = le.AppendUint16(b, uint16(len(m.rings)))
+	b = append(b, uint8(len(m.counts)))
+	for _, r := range m.rings {
+		b = le.AppendUint16(le.AppendUint16(b, r.Disk), r.Queue)
+		b = le.AppendUint64(b, r.Digest)
+	}
 	for _, c := range m.counts {
 		b = le.AppendUint64(le.AppendUint64(le.AppendUint64(b, c.Extents), c.DataBytes), c.ZeroBytes)
 	}
@@ -96,12 +107,14 @@ func (m *seal) encode(b []byte) []byte {
 
 func (m *seal) decode(d *decoder) {
 	m.epoch = d.epoch()
-	digest, disks := d.u8(), d.u8()
-	if digest > maxDigest || disks > maxDisks {
-		d.fail("length", uint64(digest))
+	rings, disks := d.u16(), d.count(maxDisks)
+	if rings > maxRings {
+		d.fail("rings", uint64(rings))
 		return
 	}
-	m.digest = bytes.Clone(d.take(int(digest)))
+	for range rings {
+		m.rings = append(m.rings, RingDigest{d.u16(), d.u16(), d.u64()})
+	}
 	for range disks {
 		m.counts = append(m.counts, Count{d.u64(), d.u64(), d.u64()})
 	}
@@ -147,7 +160,7 @@ func (m *renew) decode(d *decoder) {
 
 // SyncPlan says what a synchronisation brings one disk to.
 type SyncPlan struct {
-	Run  ID    // names the point; the same for all disks, and again after a broken connection
+	Run  ID    // names the synchronisation; the same for all disks, and after a broken connection
 	Disk int   // index in the hello
 	From Mark  // what the secondary starts from; zero: from nothing, all it has is dropped
 	Size int64 // of the disk, in bytes
@@ -288,7 +301,7 @@ func (m *sums) decode(d *decoder) {
 	}
 }
 
-// number is a message of one number: ACK, RING START, CREDIT, RENEWED.
+// number is a message of one number: ACK, RING START, START ACK, CREDIT, RENEWED.
 type number uint64
 
 func (m *number) encode(b []byte) []byte { return le.AppendUint64(b, uint64(*m)) }
@@ -305,7 +318,7 @@ func (m *Cause) decode(d *decoder) {
 	}
 }
 
-// words is REFUSE and GIVE UP: a code, and a text for people.
+// words is REFUSE, GIVE UP, HAND OVER and LEAVE: a code, and a text for people.
 type words struct {
 	code uint16
 	text []byte
@@ -323,7 +336,7 @@ func (m *words) decode(d *decoder) {
 	}
 }
 
-// empty is WELCOME and PING.
+// empty is WELCOME, PING and SHUTDOWN ACK.
 type empty struct{}
 
 func (*empty) encode(b []byte) []byte { return b }
@@ -333,7 +346,7 @@ func appendMark(b []byte, m Mark) []byte {
 	if m.IsZero() {
 		m.Epoch = Base
 	}
-	return le.AppendUint64(append(b, m.Run[:]...), uint64(m.Epoch+1))
+	return le.AppendUint64(le.AppendUint64(b, m.Generation), uint64(m.Epoch+1))
 }
 
 var le = binary.LittleEndian

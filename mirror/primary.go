@@ -3,6 +3,7 @@ package mirror
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,12 +15,16 @@ type primary struct {
 	epoch   uint64 // the open one
 	sealed  bool   // its seal was sent, and no ring start announced since
 	acked   bool
+	closing bool                  // a seal is asked for and not yet acknowledged
+	started int64                 // the last epoch whose ring start was announced and not acknowledged; Base: none
 	current int64                 // the last that was reported
 	asked   map[uint64]asked      // renewals without an answer
 	lastAsk uint64                // their last number
 	syncs   chan any              // answers to the synchronisation that goes on
 	checks  map[uint32]chan *sums // verifications without an answer
 	lastID  uint32
+
+	ending atomic.Bool // the machine's end was announced
 }
 
 // asked is a renewal under way.
@@ -30,7 +35,7 @@ const maxAsked = 64
 
 func newPrimary(window int) *primary {
 	return &primary{
-		window: newWindow(window), current: Base,
+		window: newWindow(window), current: Base, started: Base,
 		asked: map[uint64]asked{}, checks: map[uint32]chan *sums{},
 	}
 }
@@ -39,7 +44,7 @@ func newPrimary(window int) *primary {
 func (s *Session) heard(f frame) error {
 	switch b := f.body.(type) {
 	case *words:
-		return s.gaveUp(b)
+		return s.heardLast(f.kind, b)
 	case *report:
 		return s.heardReport(f, b)
 	case *sums:
@@ -48,10 +53,18 @@ func (s *Session) heard(f frame) error {
 		return s.heardSync(f, b)
 	case *syncDone:
 		return s.heardSync(f, b)
+	case *empty:
+		if !s.out.ending.Load() {
+			return &FrameError{f.kind, "", 0, ErrSequence}
+		}
+		s.emit(ShutdownAcked{})
+		return nil
 	case *number:
 		switch f.kind {
 		case kindCredit:
-			return s.out.window.credit(uint64(*b))
+			return s.heardCredit(uint64(*b))
+		case kindStartAck:
+			return s.heardStartAck(f, uint64(*b))
 		case kindAck:
 			return s.heardAck(f, uint64(*b))
 		case kindRenewed:
@@ -66,13 +79,38 @@ func (s *Session) heardAck(f frame, epoch uint64) error {
 	s.out.mu.Lock()
 	ok := s.out.sealed && !s.out.acked && epoch == s.out.epoch
 	if ok {
-		s.out.acked = true
+		s.out.acked, s.out.closing = true, false
 	}
 	s.out.mu.Unlock()
 	if !ok {
 		return &FrameError{f.kind, "epoch", epoch, ErrSequence}
 	}
-	s.cfg.Event(Acked{epoch})
+	s.emit(Acked{epoch})
+	return nil
+}
+
+func (s *Session) heardStartAck(f frame, epoch uint64) error {
+	s.out.mu.Lock()
+	ok := s.out.started == int64(epoch)
+	s.out.started = Base
+	s.out.mu.Unlock()
+	if !ok {
+		return &FrameError{f.kind, "epoch", epoch, ErrSequence}
+	}
+	s.emit(StartAcked{epoch})
+	return nil
+}
+
+func (s *Session) heardCredit(total uint64) error {
+	if err := s.out.window.credit(total); err != nil {
+		return err
+	}
+	s.out.mu.Lock()
+	closing := s.out.closing
+	s.out.mu.Unlock()
+	if closing {
+		s.emit(Progress{})
+	}
 	return nil
 }
 
@@ -87,7 +125,7 @@ func (s *Session) heardReport(f frame, r *report) error {
 	if !ok {
 		return &FrameError{f.kind, "epoch", r.epoch, ErrSequence}
 	}
-	s.cfg.Event(Reported{r.epoch, r.durable})
+	s.emit(Reported{r.epoch, r.durable})
 	return nil
 }
 
@@ -103,14 +141,13 @@ func (s *Session) heardRenewed(f frame, seq uint64) error {
 	if !ok {
 		return &FrameError{f.kind, "number", seq, ErrSequence}
 	}
-	s.cfg.Lease.Renewed(a.sent, a.span)
-	s.cfg.Event(Renewed{})
+	s.emit(Renewed{a.sent + a.span})
 	return nil
 }
 
-// Renew asks the secondary to promise not to take over for d, at most a minute. When the answer
-// comes, Config.Lease is extended by d from now, and there is a Renewed.
-func (s *Session) Renew(d time.Duration) error {
+// AskRenewal asks the secondary to promise not to take over for d, at most a minute. The
+// answer is a Renewed.
+func (s *Session) AskRenewal(d time.Duration) error {
 	if d <= 0 || d > maxPromise {
 		return fmt.Errorf("a promise for %v: want at most %v", d, maxPromise)
 	}
@@ -121,35 +158,40 @@ func (s *Session) Renew(d time.Duration) error {
 	}
 	s.out.lastAsk++
 	seq := s.out.lastAsk
-	s.out.asked[seq] = asked{s.cfg.Lease.Now(), d}
+	s.out.asked[seq] = asked{s.cfg.Clock(), d}
 	s.out.mu.Unlock()
 	return s.conn.write(kindRenew, 0, &renew{seq, d})
 }
 
-// ringStart is Stream.RingStart, without the pumps.
-func (s *Session) ringStart(epoch uint64) error {
+// ringStart is Stream.RingStart, without the pumps. It says whether there was something to announce.
+func (s *Session) ringStart(epoch uint64) (bool, error) {
 	s.out.mu.Lock()
-	switch {
-	case !s.out.sealed && epoch+1 == s.out.epoch:
-		s.out.mu.Unlock()
-		return nil
-	case !s.out.sealed || epoch != s.out.epoch:
-		s.out.mu.Unlock()
-		return fmt.Errorf("ring start of epoch %d, which is not sealed", epoch)
+	again, sealed := !s.out.sealed && epoch+1 == s.out.epoch, s.out.sealed && epoch == s.out.epoch
+	if sealed {
+		s.out.started = int64(epoch) // before the answer can come
 	}
 	s.out.mu.Unlock()
+	if !sealed {
+		if again {
+			return false, nil
+		}
+		return false, fmt.Errorf("ring start of epoch %d, which is not sealed", epoch)
+	}
 	n := number(epoch)
 	if err := s.conn.write(kindRingStart, 0, &n); err != nil {
-		return err
+		return false, err
 	}
 	s.out.mu.Lock()
 	s.out.sealed, s.out.acked, s.out.epoch = false, false, epoch+1
 	s.out.mu.Unlock()
-	return nil
+	return true, nil
 }
 
-// Shutdown tells the secondary that the machine ends for good. GiveUp is to follow.
-func (s *Session) Shutdown(cause Cause) error { return s.conn.write(kindShutdown, 0, &cause) }
+// AnnounceShutdown tells the secondary that the machine ends for good. ShutdownAcked is the answer.
+func (s *Session) AnnounceShutdown(cause Cause) error {
+	s.out.ending.Store(true)
+	return s.conn.write(kindShutdown, 0, &cause)
+}
 
 // Stats is what was sent, and what of it is in flight.
 func (s *Session) Stats() Stats { return s.out.window.stats() }

@@ -93,28 +93,3 @@ func (q *queue) empty() bool {
 	defer q.mu.Unlock()
 	return len(q.list) == 0
 }
-
-// latest holds the newest renewal that was asked for: it stands for the older ones.
-type latest struct {
-	c chan renew
-}
-
-func newLatest() *latest { return &latest{c: make(chan renew, 1)} }
-
-// put replaces what is there; one goroutine calls it.
-func (l *latest) put(r renew) {
-	select {
-	case <-l.c:
-	default:
-	}
-	l.c <- r
-}
-
-func (l *latest) take(stop <-chan struct{}) (renew, bool) {
-	select {
-	case r := <-l.c:
-		return r, true
-	case <-stop:
-		return renew{}, false
-	}
-}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -21,6 +22,7 @@ type memDisk struct {
 	wake     chan struct{}
 	released int
 	taken    int
+	arrived  int
 }
 
 func newMemDisk(size int) *memDisk {
@@ -69,32 +71,61 @@ func (d *memDisk) Next(max int) (Batch, error) {
 		b.Done, d.cut = true, false
 	}
 	d.taken++
-	b.Release = func() { d.mu.Lock(); d.released++; d.mu.Unlock() }
+	b.Release = func(arrived bool) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.released++; arrived {
+			d.arrived++
+		}
+	}
 	return b, nil
 }
 
-// point is the disk as a SyncSource.
+// point is the disk at a fixed point, as a Source for synchronisation.
 type point struct {
 	content []byte
 	step    int
-	fail    int64 // the offset at which it breaks; 0: never
+	skip    []Range
+	off     int64
+	fail    int64        // the offset at which it breaks; 0: never
+	given   int64        // batches
+	lost    atomic.Int64 // of these, released as not arrived
+	arrived atomic.Int64 // or as arrived
 }
 
 var errBroken = errors.New("broken on purpose")
 
-func (p *point) Next(off int64, max int) (Batch, int64, error) {
-	if p.fail > 0 && off >= p.fail {
-		return Batch{}, 0, errBroken
-	}
-	next := min(off+int64(p.step), int64(len(p.content)))
-	c := Change{Off: off, Len: next - off, From: bytes.NewReader(p.content), At: off}
-	c.Zero = len(bytes.Trim(p.content[off:next], "\x00")) == 0
-	b := Batch{Done: next == int64(len(p.content))}
-	if c.Len > 0 {
-		b.Changes = []Change{c}
-	}
-	return b, next, nil
+// prepare begins anew, without what the secondary has.
+func (p *point) prepare(have []Range) (Source, error) {
+	p.off, p.skip = 0, have
+	return p, nil
 }
+
+func (p *point) Next(max int) (Batch, error) {
+	if p.fail > 0 && p.off >= p.fail {
+		return Batch{}, errBroken
+	}
+	next := min(p.off+int64(p.step), int64(len(p.content)))
+	b := Batch{Done: next == int64(len(p.content)), Release: func(arrived bool) {
+		if arrived {
+			p.arrived.Add(1)
+		} else {
+			p.lost.Add(1)
+		}
+	}}
+	for _, r := range Without([]Range{{p.off, next - p.off}}, p.skip) {
+		c := Change{Off: r.Off, Len: r.Len, From: bytes.NewReader(p.content), At: r.Off}
+		c.Zero = len(bytes.Trim(p.content[r.Off:r.Off+r.Len], "\x00")) == 0
+		b.Changes = append(b.Changes, c)
+	}
+	b.Wait = ready
+	p.given++
+	p.off = next
+	return b, nil
+}
+
+// ready is a Wait that need not be waited for.
+var ready = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // memSink is a secondary's store in memory: what is durable survives in it from session to session.
 type memSink struct {
@@ -158,7 +189,7 @@ func put(dst []byte, p Piece) {
 
 func (k *memSink) SyncFlush(disk int) (int64, error) { return k.wrote, k.err }
 
-func (k *memSink) SyncEnd(run ID, disk int) error {
+func (k *memSink) SyncEnd(at Mark, disk int) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.staged[disk] = bytes.Clone(k.disks[disk])
@@ -166,8 +197,11 @@ func (k *memSink) SyncEnd(run ID, disk int) error {
 }
 
 func (k *memSink) Write(disk int, epoch uint64, list []Piece) error {
-	if k.block != nil {
-		<-k.block
+	k.mu.Lock()
+	block := k.block
+	k.mu.Unlock()
+	if block != nil {
+		<-block
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -177,11 +211,19 @@ func (k *memSink) Write(disk int, epoch uint64, list []Piece) error {
 	return k.err
 }
 
+// hold makes writes wait.
+func (k *memSink) hold() chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.block = make(chan struct{})
+	return k.block
+}
+
 func (k *memSink) Seal(epoch uint64) error { return k.err }
 
 // ReadMark has only one mark.
 func (k *memSink) ReadMark(at Mark, disk int, p []byte, off int64) error {
-	if at != (Mark{runA, Base}) {
+	if at != (Mark{3, Base}) {
 		return ErrUnknownMark
 	}
 	k.mu.Lock()
@@ -196,10 +238,16 @@ type side struct {
 	events chan Event
 }
 
-// expect waits for the next event.
+// expect waits for the next event; progress may come before it.
 func (s *side) expect(t *testing.T, want Event) {
 	t.Helper()
-	if got := <-s.events; fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
+	got := <-s.events
+	if _, progress := want.(Progress); !progress {
+		for got == (Event)(Progress{}) {
+			got = <-s.events
+		}
+	}
+	if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
 		t.Fatalf("got %T%+v, want %T%+v", got, got, want, want)
 	}
 }
@@ -223,17 +271,18 @@ const diskSize = 4 << 20
 
 // newPairing has two disks of 4 MiB and 1 MiB.
 func newPairing() *pairing {
-	clock := func() time.Duration { return time.Since(time.Unix(0, 0)) }
-	disks := []DiskHello{{ID{1}, diskSize}, {ID{2}, 1 << 20}}
+	clock := func() time.Duration { return time.Since(time.Unix(1, 0)) }
+	ours := []DiskHello{{ID{1}, ID{11}, diskSize}, {ID{2}, ID{12}, 1 << 20}}
+	theirs := []DiskHello{{ID{11}, ID{1}, diskSize}, {ID{12}, ID{}, 1 << 20}}
 	g := &pairing{sink: newMemSink(diskSize, 1<<20)}
-	for _, d := range disks {
+	for _, d := range ours {
 		g.source = append(g.source, newMemDisk(int(d.Size)))
 	}
-	g.p = Config{Lease: NewLease(clock), Hello: Hello{
-		Role: Primary, Generation: 3, Name: "web", Disks: disks,
+	g.p = Config{Clock: clock, Hello: Hello{
+		Role: Primary, Generation: 3, Name: "web", Disks: ours,
 	}}
-	g.s = Config{Promise: NewPromise(clock), Sink: g.sink, Reader: g.sink, Hello: Hello{
-		Role: Secondary, Generation: 2, Name: "web", Disks: disks, Window: 4 << 20,
+	g.s = Config{Sink: g.sink, Reader: g.sink, Hello: Hello{
+		Role: Secondary, Generation: 2, Name: "web", Disks: theirs, Window: 4 << 20,
 	}}
 	return g
 }
@@ -282,7 +331,7 @@ func (g *pairing) sync(t *testing.T, p, s *side) *Stream {
 	for i, d := range g.source {
 		plan := SyncPlan{Run: runA, Disk: i, Size: int64(len(d.content))}
 		src := &point{content: d.content, step: 300 << 10}
-		if err := p.Sync(context.Background(), plan, src, SyncOptions{}); err != nil {
+		if err := p.Sync(context.Background(), plan, src.prepare, SyncOptions{}); err != nil {
 			s.Close()
 			t.Fatal(err, s.Err())
 		}

@@ -24,41 +24,36 @@ type Batch struct {
 	Changes []Change
 	// Done says that the epoch that was cut holds nothing more.
 	Done bool
-	// Wait is closed when there may be more; for a batch without changes that is not Done.
+	// Wait receives something, or is closed, when there may be more; for a batch without changes that is
+	// not Done.
 	Wait <-chan struct{}
-	// Release is called once, when nothing of the batch is read any more. It may be nil.
-	Release func()
+	// Release is called once, when nothing of the batch is read any more: with true when the secondary
+	// has taken it, with false when the session ended before. Any goroutine may call it. It may be nil.
+	Release func(arrived bool)
 }
 
 // Source is what a primary's store has to send of one disk: what changed in the open epoch and was
 // not yet taken, and after a cut what belongs to the epoch before it, to its end. One goroutine
-// calls it.
+// calls it. For a synchronisation it is what the secondary lacks; what changes meanwhile may come
+// once more.
 type Source interface {
 	// Next takes about max bytes of content at most. It does not wait.
 	Next(max int) (Batch, error)
-}
-
-// SyncSource is one disk at the fixed point to which a synchronisation leads.
-type SyncSource interface {
-	// Next returns what there is to send at or after byte off, ascending, of about max bytes of
-	// content at most, and where to go on; Done with the last. The same off has the same answer
-	// whenever it is asked.
-	Next(off int64, max int) (b Batch, next int64, err error)
 }
 
 // Sink is a secondary's store. One goroutine calls it, and none once Session.Done is closed.
 type Sink interface {
 	// SyncBegin prepares a disk for a synchronisation: durably not fit for takeover until all of epoch
 	// 0 is there; at plan.From, or without content if that is zero. If it is the run that was broken
-	// off before, it returns what of it is there durably: ascending ranges that need not be sent.
+	// off before, it returns ranges, ascending, in which everything it took is still there; the whole
+	// disk, if it has not been away meanwhile.
 	SyncBegin(plan SyncPlan) ([]Range, error)
-	// SyncWrite takes content of the point.
+	// SyncWrite takes content. Later pieces win.
 	SyncWrite(disk int, pieces []Piece) error
 	// SyncFlush makes what was written durable, and returns how many bytes of the run are.
 	SyncFlush(disk int) (int64, error)
-	// SyncEnd is told when all of a disk's point was written: it is made durable, with the mark
-	// (run, Base).
-	SyncEnd(run ID, disk int) error
+	// SyncEnd is told when the disk is as the primary's: that is made durable, with at as its mark.
+	SyncEnd(at Mark, disk int) error
 
 	// Write stages what changed in an epoch; the secondary's guest does not see it. Later pieces win.
 	Write(disk int, epoch uint64, pieces []Piece) error

@@ -8,7 +8,6 @@ import (
 // secondary is the receiving side of a session. All but the queues is the applying goroutine's.
 type secondary struct {
 	queue    *queue
-	renewals *latest
 	verifies chan frame
 
 	run    ID         // of the synchronisation; zero before it begins
@@ -24,6 +23,7 @@ type secondary struct {
 	mu       sync.Mutex
 	complete int64 // the last epoch that is complete
 	reported int64
+	renewal  uint64 // the number of a request without an answer; 0: none
 }
 
 // incoming is the account of one disk.
@@ -38,7 +38,7 @@ type incoming struct {
 
 func newSecondary(own Hello) *secondary {
 	sec := &secondary{
-		queue: newQueue(own.Window), renewals: newLatest(), verifies: make(chan frame, maxVerifies),
+		queue: newQueue(own.Window), verifies: make(chan frame, maxVerifies),
 		room: uint64(own.Window), complete: Base, reported: Base,
 	}
 	for _, d := range own.Disks {
@@ -54,12 +54,18 @@ func (s *Session) apply() error {
 		if err != nil {
 			return err
 		}
-		err = s.applyFrame(f)
-		f.bulk.free()
-		if err != nil {
-			return err
+		bulk := rows[f.kind].bulk
+		if !bulk { // what is said next may be that all came: credit for it goes first
+			err = s.giveCredit()
 		}
-		if err := s.giveCredit(f); err != nil {
+		if err == nil {
+			err = s.applyFrame(f)
+		}
+		f.bulk.free()
+		if err == nil && bulk {
+			err = s.took(f.size())
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -79,9 +85,9 @@ func (s *Session) applyFrame(f frame) error {
 	case *syncEnd:
 		return s.applySyncEnd(f, b)
 	case *words:
-		return s.gaveUp(b)
+		return s.heardLast(f.kind, b)
 	case *Cause:
-		s.cfg.Event(Shutdown{*b})
+		s.emit(ShutdownAnnounced{*b})
 		return nil
 	case *number:
 		return s.applyRingStart(f, uint64(*b))
@@ -122,7 +128,7 @@ func (s *Session) applySeal(f frame, b *seal) error {
 	case len(b.counts) != len(s.in.disks):
 		return f.bad("disks", uint64(len(b.counts)))
 	}
-	s.cfg.Event(Sealed{b.epoch, b.digest})
+	s.emit(Sealed{b.epoch, b.rings})
 	for i, c := range b.counts {
 		if d := &s.in.disks[i]; c != d.count {
 			return fmt.Errorf("%w: epoch %d of disk %d: sent %+v, received %+v", ErrIncomplete,
@@ -137,9 +143,22 @@ func (s *Session) applySeal(f frame, b *seal) error {
 	s.in.mu.Lock()
 	s.in.complete = int64(b.epoch)
 	s.in.mu.Unlock()
-	s.cfg.Event(Complete{b.epoch})
-	n := number(b.epoch)
-	return s.say(kindAck, 0, &n)
+	s.emit(Complete{b.epoch})
+	return nil
+}
+
+// Ack tells the primary that all of an epoch is here, after Complete.
+func (s *Session) Ack(epoch uint64) error { return s.answer(kindAck, epoch) }
+
+// AckStart tells the primary that the seal of an epoch does not stand any more, after RingsStarting.
+func (s *Session) AckStart(epoch uint64) error { return s.answer(kindStartAck, epoch) }
+
+// AckShutdown tells the primary that the machine will not be revived, after ShutdownAnnounced.
+func (s *Session) AckShutdown() error { return s.conn.write(kindShutdownAck, 0, &empty{}) }
+
+func (s *Session) answer(kind Kind, n uint64) error {
+	m := number(n)
+	return s.conn.write(kind, 0, &m)
 }
 
 func (s *Session) applyRingStart(f frame, epoch uint64) error {
@@ -147,19 +166,24 @@ func (s *Session) applyRingStart(f frame, epoch uint64) error {
 		return &FrameError{f.kind, "epoch", epoch, ErrSequence}
 	}
 	s.in.sealed, s.in.epoch = false, epoch+1
-	s.cfg.Event(RingStarted{epoch})
+	s.emit(RingsStarting{epoch})
 	return nil
 }
 
-// giveCredit tells the primary what was taken: at once when nothing else waits, so that it knows how
-// far behind this side is, otherwise in steps.
-func (s *Session) giveCredit(f frame) error {
-	if !rows[f.kind].bulk {
+// took accounts for a frame: the primary hears of it at once when nothing else waits, so that it knows
+// how far behind this side is, otherwise in steps.
+func (s *Session) took(n int) error {
+	s.in.consumed += uint64(n)
+	s.in.queue.took(n)
+	if s.in.consumed-s.in.credited < s.in.room/8 && !s.in.queue.empty() {
 		return nil
 	}
-	s.in.consumed += uint64(f.size())
-	s.in.queue.took(f.size())
-	if s.in.consumed-s.in.credited < s.in.room/8 && !s.in.queue.empty() {
+	return s.giveCredit()
+}
+
+// giveCredit tells the primary what was taken.
+func (s *Session) giveCredit() error {
+	if s.in.credited == s.in.consumed {
 		return nil
 	}
 	s.in.credited = s.in.consumed
@@ -181,21 +205,25 @@ func (s *Session) Report(epoch uint64, durable int64) error {
 	return s.conn.write(kindReport, 0, &report{epoch, durable})
 }
 
-// answerRenewals promises, as long as no takeover has begun.
-func (s *Session) answerRenewals() error {
-	for {
-		r, ok := s.in.renewals.take(s.stop)
-		if !ok {
-			return nil
-		}
-		if !s.cfg.Promise.Extend(r.span) {
-			continue
-		}
-		n := number(r.seq)
-		if err := s.say(kindRenewed, 0, &n); err != nil {
-			return err
-		}
+// askedToRenew remembers the newest request: it stands for the older ones.
+func (s *Session) askedToRenew(r *renew) {
+	s.in.mu.Lock()
+	s.in.renewal = r.seq
+	s.in.mu.Unlock()
+	s.emit(RenewalAsked{r.span})
+}
+
+// Renew promises what the newest RenewalAsked asked for. The caller has begun to count before: it
+// counts from later than the primary, so that the primary stops first.
+func (s *Session) Renew() error {
+	s.in.mu.Lock()
+	seq := s.in.renewal
+	s.in.renewal = 0
+	s.in.mu.Unlock()
+	if seq == 0 {
+		return nil // an answer stood for this request, too
 	}
+	return s.answer(kindRenewed, seq)
 }
 
 func sinkError(err error) error { return fmt.Errorf("%w: %w", ErrSink, err) }

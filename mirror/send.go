@@ -22,66 +22,50 @@ type parcel struct {
 	bulk    int64
 }
 
-// sendBatch sends a batch in as few frames as it fits into.
+// sendBatch sends a batch in as few frames as it fits into. The batch is released when its last frame
+// arrived. Until then the secondary may still need it again; and if the kernel was given pages of
+// the data file they must not change, because the network may read them once more.
 func (s *Session) sendBatch(to packer, b Batch) error {
-	d := &dispatcher{s: s, to: to, release: b.Release}
-	if d.release == nil {
-		d.release = func() {}
+	if b.Release == nil {
+		b.Release = func(bool) {}
 	}
-	err := d.all(b.Changes)
-	if !d.lent {
-		d.release()
-	}
-	return err
-}
-
-// dispatcher sends one batch. The batch is released when its last frame was written; or, if the
-// kernel was given pages of the data file, when that frame arrived: until then those pages must
-// not change, because the network may read them again.
-type dispatcher struct {
-	s       *Session
-	to      packer
-	release func()
-	files   bool // some frame went by file
-	lent    bool // release was left to the window
-	p       parcel
-}
-
-func (d *dispatcher) all(changes []Change) error {
-	for _, c := range changes {
-		for c.Len > 0 {
-			if d.p.full() {
-				if err := d.flush(false); err != nil {
-					return err
-				}
-			}
-			c = d.p.add(c)
+	d := &dispatcher{s: s, to: to}
+	for _, c := range b.Changes {
+		if err := d.add(c); err != nil {
+			b.Release(false)
+			return err
 		}
 	}
 	if len(d.p.extents) == 0 {
+		b.Release(true)
 		return nil
 	}
-	return d.flush(true)
-}
-
-func (d *dispatcher) flush(last bool) error {
-	files := d.s.byFile(&d.p)
-	d.files = d.files || files
-	f := outgoing{parcel: d.p, files: files}
-	d.p = parcel{}
-	if last && d.files {
-		f.landed = func() { d.release() }
+	posted, err := s.sendParcel(to, d.p, b.Release)
+	if !posted {
+		b.Release(false)
 	}
-	posted, err := d.s.sendParcel(d.to, &f)
-	d.lent = d.lent || posted && f.landed != nil
 	return err
 }
 
-// outgoing is a parcel on its way.
-type outgoing struct {
-	parcel
-	files  bool   // its content is left to the kernel
-	landed func() // called when it arrived; may be nil
+// dispatcher cuts one batch into frames.
+type dispatcher struct {
+	s  *Session
+	to packer
+	p  parcel
+}
+
+// add sends what fills a frame; the rest waits in d.p.
+func (d *dispatcher) add(c Change) error {
+	for c.Len > 0 {
+		if d.p.full() {
+			if _, err := d.s.sendParcel(d.to, d.p, nil); err != nil {
+				return err
+			}
+			d.p = parcel{}
+		}
+		c = d.p.add(c)
+	}
+	return nil
 }
 
 func (p *parcel) full() bool { return p.bulk == maxBulk || len(p.extents) == maxExtents }
@@ -118,9 +102,10 @@ func (c *Change) sum() uint32 {
 }
 
 // sendParcel waits for room at the peer and sends a frame. It says whether the window has it.
-func (s *Session) sendParcel(to packer, p *outgoing) (posted bool, err error) {
+func (s *Session) sendParcel(to packer, p parcel, landed func(bool)) (posted bool, err error) {
 	var content []byte
-	if !p.files && p.bulk > 0 {
+	files := s.byFile(&p)
+	if !files && p.bulk > 0 {
 		b := getBuffer(int(p.bulk))
 		defer b.free()
 		if err := p.read(b.p); err != nil {
@@ -137,9 +122,10 @@ func (s *Session) sendParcel(to packer, p *outgoing) (posted bool, err error) {
 		h := s.conn.begin(k.kind, k.disk, meta, p.bulk)
 		invariant(h.size() == size, "size of a frame")
 		to.sent(p.extents)
-		s.out.window.post(size, p.landed)
-		posted = true
-		if p.files {
+		if posted = s.out.window.post(size, landed); !posted {
+			return s.cause()
+		}
+		if files {
 			return s.conn.sendFiles(p.parts)
 		}
 		return s.conn.send(s.conn.head, content)

@@ -23,13 +23,12 @@ type Config struct {
 	// brings (pair, disks, generation) must be durable when it returns. Its error refuses the peer.
 	Admit func(peer *Hello) error
 
-	// Event hears what the peer says. It must not wait, nor close the session.
+	// Event hears what the peer says. It must not wait, nor write to the session or close it.
 	Event func(Event)
 
-	Sink    Sink     // of a secondary
-	Promise *Promise // of a secondary
-	Lease   *Lease   // of a primary
-	Reader  Reader   // for verification; may be nil on a secondary that cannot
+	Sink   Sink   // of a secondary
+	Reader Reader // for verification; may be nil on a secondary that cannot
+	Clock  Clock  // of a primary, for promises; nil: BootClock
 }
 
 // DefaultTimeout is long enough for a busy host and a switch that learns a new path.
@@ -47,6 +46,7 @@ type Session struct {
 	peer Hello
 
 	stop chan struct{} // closed by the first failure
+	hear sync.Mutex    // one event at a time
 	once sync.Once
 	err  error       // why; set before stop is closed
 	bye  atomic.Bool // this side said that it goes
@@ -66,6 +66,9 @@ func Open(ctx context.Context, c net.Conn, cfg Config) (*Session, error) {
 	}
 	if cfg.Event == nil {
 		cfg.Event = func(Event) {}
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = BootClock
 	}
 	s := &Session{cfg: cfg, stop: make(chan struct{}), done: make(chan struct{}), read: make(chan struct{})}
 	s.conn = newConn(c, cfg.Timeout, s.stop)
@@ -184,7 +187,6 @@ func (s *Session) start() {
 	} else {
 		s.in = newSecondary(s.cfg.Hello)
 		s.spawn(s.apply)
-		s.spawn(s.answerRenewals)
 		s.spawn(s.answerVerify)
 	}
 	s.spawn(s.watch)
@@ -276,12 +278,8 @@ func (s *Session) next() (frame, error) {
 		return f, err
 	}
 	r := &rows[f.kind]
-	from := fromSecondary
-	if s.peer.Role == Primary {
-		from = fromPrimary
-	}
 	switch {
-	case r.handshake || r.from&from == 0:
+	case r.handshake || r.from&s.other() == 0:
 		err = &FrameError{f.kind, "from the " + s.peer.Role.String(), 0, ErrSequence}
 	case f.generation < s.conn.generation:
 		err = &FrameError{f.kind, "generation", f.generation, ErrOlderGeneration}
@@ -303,7 +301,7 @@ func (s *Session) dispatch(f frame) error {
 	case kindPing:
 		return nil
 	case kindRenew:
-		s.in.renewals.put(*f.body.(*renew))
+		s.askedToRenew(f.body.(*renew))
 		return nil
 	case kindVerify:
 		return s.askedToVerify(f)
@@ -360,11 +358,21 @@ func (s *Session) Close() {
 	<-s.done
 }
 
-// GiveUp tells the peer that the pair is given up, and ends the session. The peer gets all that was
-// sent before; if it does not hang up within the time-out, nobody waits for it any longer.
-func (s *Session) GiveUp(reason Reason, text string) {
+// GiveUp tells the secondary that this side goes on alone, and ends the session. The peer gets all
+// that was sent before; if it does not hang up within the time-out, nobody waits any longer.
+func (s *Session) GiveUp(reason Reason, text string) { s.lastWords(kindGiveUp, reason, text) }
+
+// HandOver tells the secondary to take over, because this side serves no more, and ends the session as
+// GiveUp does.
+func (s *Session) HandOver(reason Reason, text string) { s.lastWords(kindHandOver, reason, text) }
+
+// Leave tells the primary that this side is out, and ends the session as GiveUp does.
+func (s *Session) Leave(reason Reason, text string) { s.lastWords(kindLeave, reason, text) }
+
+func (s *Session) lastWords(kind Kind, reason Reason, text string) {
+	invariant(rows[kind].from&s.self() != 0, "last words of the other side")
 	s.bye.Store(true)
-	if s.conn.write(kindGiveUp, 0, &words{uint16(reason), []byte(text)}) == nil {
+	if s.conn.write(kind, 0, &words{uint16(reason), []byte(text)}) == nil {
 		if half, ok := s.conn.net.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 			timer := time.NewTimer(s.cfg.Timeout)
 			defer timer.Stop()
@@ -377,9 +385,36 @@ func (s *Session) GiveUp(reason Reason, text string) {
 	s.Close()
 }
 
-// gaveUp is the peer's GIVE UP.
-func (s *Session) gaveUp(w *words) error {
-	e := GaveUp{Reason(w.code), printable(w.text)}
+// heardLast takes the peer's last words.
+func (s *Session) heardLast(kind Kind, w *words) error {
+	reason, text := Reason(w.code), printable(w.text)
+	err := ErrGivenUp
+	switch kind {
+	case kindGiveUp:
+		s.emit(GaveUp{reason, text})
+	case kindHandOver:
+		s.emit(HandedOver{reason, text})
+		err = ErrHandedOver
+	case kindLeave:
+		s.emit(Left{reason, text})
+		err = ErrLeft
+	}
+	return fmt.Errorf("%w: %v: %s", err, reason, text)
+}
+
+func (s *Session) emit(e Event) {
+	s.hear.Lock()
+	defer s.hear.Unlock()
 	s.cfg.Event(e)
-	return fmt.Errorf("%w: %v: %s", ErrGivenUp, e.Reason, e.Text)
+}
+
+// self and other say from which side frames are.
+func (s *Session) self() sender  { return sideOf(s.cfg.Hello.Role) }
+func (s *Session) other() sender { return sideOf(s.peer.Role) }
+
+func sideOf(r Role) sender {
+	if r == Primary {
+		return fromPrimary
+	}
+	return fromSecondary
 }

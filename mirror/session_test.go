@@ -17,29 +17,37 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+var rings = []RingDigest{{0, 0, 5}, {1, 0, 6}}
+
 // checkpoint seals, waits and goes on.
 func checkpoint(t *testing.T, g *pairing, st *Stream, p, s *side, epoch uint64) {
 	t.Helper()
 	for _, d := range g.source {
 		d.close()
 	}
-	if err := st.Seal(context.Background(), epoch, []byte("rings")); err != nil {
+	if err := st.Seal(context.Background(), epoch, rings); err != nil {
 		t.Fatal(err)
 	}
-	p.expect(t, Acked{epoch})
-	s.expect(t, Sealed{epoch, []byte("rings")})
+	s.expect(t, Sealed{epoch, rings})
 	s.expect(t, Complete{epoch})
 	g.same(t)
+	told(t, s.Ack(epoch))
+	p.expect(t, Acked{epoch})
 	for range 2 { // a second queue that starts announces it once more
-		if err := st.RingStart(epoch); err != nil {
-			t.Fatal(err)
-		}
+		told(t, st.RingStart(epoch))
 	}
-	s.expect(t, RingStarted{epoch})
-	if err := s.Report(epoch, int64(epoch)-1); err != nil {
+	s.expect(t, RingsStarting{epoch})
+	told(t, s.AckStart(epoch))
+	p.expect(t, StartAcked{epoch})
+	told(t, s.Report(epoch, int64(epoch)-1))
+	p.expect(t, Reported{epoch, int64(epoch) - 1})
+}
+
+func told(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
 		t.Fatal(err)
 	}
-	p.expect(t, Reported{epoch, int64(epoch) - 1})
 }
 
 func TestEpochs(t *testing.T) {
@@ -67,9 +75,11 @@ func TestEpochs(t *testing.T) {
 			if got := p.Stats(); got.Sent < 15<<20 {
 				t.Errorf("%+v", got)
 			}
-			p.Shutdown(GuestShutdown)
+			told(t, p.AnnounceShutdown(GuestShutdown))
+			s.expect(t, ShutdownAnnounced{GuestShutdown})
+			told(t, s.AckShutdown())
+			p.expect(t, ShutdownAcked{})
 			p.GiveUp(Leaving, "bye\x1b[2J")
-			s.expect(t, Shutdown{GuestShutdown})
 			s.expect(t, GaveUp{Leaving, `bye\x1b[2J`})
 			s.ended(t, ErrGivenUp)
 			p.ended(t, ErrClosed)
@@ -145,8 +155,8 @@ func TestRefusals(t *testing.T) {
 		text   string
 	}{
 		{"name", func(p, s *Config) { p.Hello.Name = "db" }, ErrWrongPeer, `"web"`},
-		{"pair", func(p, s *Config) { p.Hello.Pair, s.Hello.Pair = ID{1}, ID{2} }, ErrWrongPeer, ""},
 		{"volume", func(p, s *Config) { disk(p).ID = ID{9} }, ErrWrongVolume, ""},
+		{"wanted volume", func(p, s *Config) { disk(p).Peer = ID{9} }, ErrWrongVolume, ""},
 		{"number of disks", func(p, s *Config) { p.Hello.Disks = p.Hello.Disks[:1] }, ErrWrongVolume, ""},
 		{"size", func(p, s *Config) { disk(p).Size += 512 }, ErrSize, "4194304"},
 		{"two primaries", func(p, s *Config) { s.Hello.Role = Primary }, ErrRole, "both are primary"},
@@ -242,7 +252,7 @@ func TestSlow(t *testing.T) {
 		a, b := net.Pipe()
 		p, s := g.connect(t, a, b)
 		g.sync(t, p, s)
-		g.sink.block = make(chan struct{})
+		held := g.sink.hold()
 		for range 4 {
 			g.source[0].write(0, filled(3<<20, 7))
 		}
@@ -254,8 +264,29 @@ func TestSlow(t *testing.T) {
 		if g.source[0].taken == 0 {
 			t.Error("nothing was taken")
 		}
-		close(g.sink.block)
+		close(held)
 		s.ended(t, ErrLost)
+	})
+}
+
+// TestNothingIsLeftInFlight: what arrived before a seal is credited, though nothing comes after it.
+func TestNothingIsLeftInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newPairing()
+		a, b := net.Pipe()
+		p, s := g.connect(t, a, b)
+		st := g.sync(t, p, s)
+		for i := range 100 {
+			g.source[0].write(i*8192, filled(4096, 7))
+		}
+		for _, d := range g.source {
+			d.close()
+		}
+		told(t, st.Seal(context.Background(), 0, nil))
+		<-time.After(time.Minute)
+		if p.Err() != nil || p.Stats().InFlight != 0 {
+			t.Errorf("%v, %+v", p.Err(), p.Stats())
+		}
 	})
 }
 
@@ -266,7 +297,7 @@ func TestSealThenLost(t *testing.T) {
 		a, b := net.Pipe()
 		p, s := g.connect(t, a, b)
 		st := g.sync(t, p, s)
-		g.sink.block = make(chan struct{})
+		held := g.sink.hold()
 		g.source[0].write(0, filled(4096, 7))
 		for _, d := range g.source {
 			d.close()
@@ -275,7 +306,7 @@ func TestSealThenLost(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.Close()
-		close(g.sink.block)
+		close(held)
 		s.ended(t, ErrLost)
 		s.expect(t, Sealed{0, nil})
 		s.expect(t, Complete{0})
@@ -287,29 +318,77 @@ func TestPromise(t *testing.T) {
 		g := newPairing()
 		a, b := net.Pipe()
 		p, s := g.connect(t, a, b)
-		if err := p.Renew(time.Second); err != nil {
-			t.Fatal(err)
-		}
-		p.expect(t, Renewed{})
-		if left := g.p.Lease.Left(); left != time.Second {
-			t.Errorf("%v left", left)
+		asked := g.p.Clock()
+		for range 2 { // the answer to the newest stands for both
+			told(t, p.AskRenewal(time.Second))
+			s.expect(t, RenewalAsked{time.Second})
 		}
 		<-time.After(300 * time.Millisecond)
-		if left, wait := g.p.Lease.Left(), g.s.Promise.Stop(); left > wait || wait != 700*time.Millisecond {
-			t.Errorf("the lease holds for %v, the promise for %v", left, wait)
-		}
-		if err := p.Renew(time.Second); err != nil {
-			t.Fatal(err)
-		}
+		told(t, s.Renew())
+		p.expect(t, Renewed{asked + time.Second})
+		told(t, s.Renew())
 		synctest.Wait()
-		if left := g.p.Lease.Left(); left > 700*time.Millisecond {
-			t.Errorf("promised while taking over: %v", left)
+		if len(p.events) > 0 || p.Err() != nil {
+			t.Error("one promise too many")
 		}
-		if p.Renew(0) == nil || p.Renew(time.Hour) == nil {
+		if p.AskRenewal(0) == nil || p.AskRenewal(time.Hour) == nil {
 			t.Error("any promise goes")
 		}
-		s.Close()
 	})
+}
+
+// TestProgress: while the primary holds its guest, it hears of every step.
+func TestProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newPairing()
+		a, b := net.Pipe()
+		p, s := g.connect(t, a, b)
+		st := g.sync(t, p, s)
+		held := g.sink.hold()
+		g.source[0].write(0, filled(2<<20, 7))
+		for _, d := range g.source {
+			d.close()
+		}
+		told(t, st.Seal(context.Background(), 0, nil))
+		synctest.Wait()
+		if len(p.events) > 0 {
+			t.Errorf("%+v", <-p.events)
+		}
+		held <- struct{}{}
+		p.expect(t, Progress{})
+		held <- struct{}{}
+		p.expect(t, Progress{})
+		s.expect(t, Sealed{0, nil})
+	})
+}
+
+func TestLastWords(t *testing.T) {
+	for _, c := range []struct {
+		say  func(p, s *side)
+		want func(p, s *side)
+	}{
+		{func(p, s *side) { p.GiveUp(TooSlow, "x") }, func(p, s *side) {
+			s.expect(t, GaveUp{TooSlow, "x"})
+			s.ended(t, ErrGivenUp)
+			p.ended(t, ErrClosed)
+		}},
+		{func(p, s *side) { p.HandOver(Storage, "x") }, func(p, s *side) {
+			s.expect(t, HandedOver{Storage, "x"})
+			s.ended(t, ErrHandedOver)
+			p.ended(t, ErrClosed)
+		}},
+		{func(p, s *side) { s.Leave(Poisoned, "x") }, func(p, s *side) {
+			p.expect(t, Left{Poisoned, "x"})
+			p.ended(t, ErrLeft)
+			s.ended(t, ErrClosed)
+		}},
+	} {
+		g := newPairing()
+		a, b := tcp(t)
+		p, s := g.connect(t, a, b)
+		c.say(p, s)
+		c.want(p, s)
+	}
 }
 
 func TestSinkFails(t *testing.T) {

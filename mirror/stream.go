@@ -93,21 +93,25 @@ func (s *Session) open() uint64 {
 }
 
 // Seal waits until everything of the open epoch, which the caller has cut in all sources, was sent,
-// and says so. Acked is the answer. The digest, of the primary's rings, has at most 64 bytes.
-func (st *Stream) Seal(ctx context.Context, epoch uint64, digest []byte) error {
+// and says so. Acked is the answer; until then each step forward is a Progress. The digests are of the
+// machine's rings, at most 2,048.
+func (st *Stream) Seal(ctx context.Context, epoch uint64, rings []RingDigest) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	s := st.s
 	switch {
-	case len(digest) > maxDigest:
-		return fmt.Errorf("digest of %d bytes, at most %d", len(digest), maxDigest)
+	case len(rings) > maxRings:
+		return fmt.Errorf("%d rings, at most %d", len(rings), maxRings)
 	case s.open() != epoch:
 		return fmt.Errorf("seal of epoch %d, but %d is open", epoch, s.open())
 	}
+	s.out.mu.Lock()
+	s.out.closing = true
+	s.out.mu.Unlock()
 	if err := st.wait(ctx); err != nil {
 		return err
 	}
-	m := &seal{epoch: epoch, digest: digest}
+	m := &seal{epoch: epoch, rings: rings}
 	for _, p := range st.pumps {
 		m.counts = append(m.counts, p.count)
 		p.count = Count{}
@@ -137,19 +141,16 @@ func (st *Stream) wait(ctx context.Context) error {
 }
 
 // RingStart announces that the primary's rings start again after the seal of an epoch, and lets the
-// pumps send what the guest writes from now on. It must have returned before the rings start.
-// Announcing one again does nothing.
+// pumps send what the guest writes from now on. StartAcked is the answer; rings start when it has
+// come. Announcing one again does nothing.
 func (st *Stream) RingStart(epoch uint64) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	before := st.s.open()
-	if err := st.s.ringStart(epoch); err != nil {
-		return err
-	}
-	if st.s.open() != before {
+	opened, err := st.s.ringStart(epoch)
+	if opened {
 		for _, p := range st.pumps {
 			p.again <- struct{}{}
 		}
 	}
-	return nil
+	return err
 }

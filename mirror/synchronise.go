@@ -16,10 +16,8 @@ type SyncOptions struct {
 // SyncProgress is how far a synchronisation of a disk is, in bytes.
 type SyncProgress struct {
 	Disk    int
-	At      int64  // everything before this offset was sent
 	Sent    uint64 // of content and zeroes, in this session
-	Skipped uint64 // what the secondary had from a connection that broke
-	Durable uint64 // what of it all is durable there
+	Durable uint64 // what the secondary has durably of the run
 	All     int64  // the plan's estimate
 }
 
@@ -37,9 +35,12 @@ type synchronisation struct {
 	status SyncProgress
 }
 
-// Sync brings a disk of the secondary to the fixed point that src shows. It returns when the disk
-// is durably there. One runs at a time.
-func (s *Session) Sync(ctx context.Context, plan SyncPlan, src SyncSource, o SyncOptions) error {
+// Sync brings a disk of the secondary to the state of the primary's at the moment when the source is
+// Done. It returns when the secondary has that durably, which both then know by the mark (generation,
+// Base). What prepare returns is sent: it is told in which ranges the secondary still has
+// everything that it took in an earlier session of the same run. One runs at a time.
+func (s *Session) Sync(ctx context.Context, plan SyncPlan, prepare func(have []Range) (Source, error),
+	o SyncOptions) error {
 	y := &synchronisation{s: s, plan: plan, limit: o.Limit, tell: o.Progress}
 	y.status = SyncProgress{Disk: plan.Disk, All: plan.All}
 	if y.tell == nil {
@@ -56,7 +57,11 @@ func (s *Session) Sync(ctx context.Context, plan SyncPlan, src SyncSource, o Syn
 	if err := y.begin(ctx, answers); err != nil {
 		return err
 	}
-	if err := y.send(ctx, src, answers); err != nil {
+	source, err := prepare(y.have)
+	if err != nil {
+		return y.failed(err)
+	}
+	if err := y.send(ctx, source, answers); err != nil {
 		return err
 	}
 	return y.finish(ctx, answers)
@@ -129,78 +134,92 @@ func (y *synchronisation) failed(err error) error {
 	return err
 }
 
-func (y *synchronisation) send(ctx context.Context, src SyncSource, answers chan any) error {
-	for done := false; !done; {
-		b, next, err := src.Next(y.status.At, maxBulk)
+func (y *synchronisation) send(ctx context.Context, source Source, answers chan any) error {
+	for {
+		b, err := source.Next(maxBulk)
 		if err != nil {
 			return y.failed(fmt.Errorf("%w: disk %d: %w", ErrSource, y.plan.Disk, err))
 		}
-		invariant(b.Done || next > y.status.At, "a synchronisation goes on")
-		b.Changes, y.status.Skipped = y.without(b.Changes), y.status.Skipped+y.skipped(b.Changes)
 		if err := y.wait(ctx, b.Changes); err != nil {
 			if b.Release != nil {
-				b.Release()
+				b.Release(false)
 			}
 			return y.failed(err)
 		}
 		if err := y.s.sendBatch(y, b); err != nil {
 			return err
 		}
-		y.status.At, done = next, b.Done
+		y.tell(y.status)
+		if b.Done {
+			return nil
+		}
+		var more <-chan struct{}
+		if len(b.Changes) == 0 {
+			more = b.Wait
+		}
+		if err := y.pause(ctx, more, answers); err != nil {
+			return err
+		}
+	}
+}
+
+// pause hears what the secondary says, until there is more to send; more is nil if there may be.
+func (y *synchronisation) pause(ctx context.Context, more <-chan struct{}, answers chan any) error {
+	now := make(chan struct{})
+	if more == nil {
+		close(now)
+	}
+	for {
 		select {
 		case a := <-answers:
 			if _, err := y.durable(a); err != nil {
 				return err
 			}
+			continue
 		default:
 		}
-		y.tell(y.status)
+		select {
+		case a := <-answers:
+			if _, err := y.durable(a); err != nil {
+				return err
+			}
+		case <-more:
+			return nil
+		case <-now:
+			return nil
+		case <-ctx.Done():
+			return y.failed(ctx.Err())
+		case <-y.s.stop:
+			return y.s.cause()
+		}
 	}
-	return nil
 }
 
-// without leaves out what the secondary has.
-func (y *synchronisation) without(changes []Change) []Change {
-	if len(y.have) == 0 {
-		return changes
-	}
-	var list []Change
-	for _, c := range changes {
-		list = subtract(list, c, y.have)
+// Without returns those parts of ascending ranges that no other ascending range covers: what is to
+// be sent to who has the others.
+func Without(ranges, have []Range) []Range {
+	var list []Range
+	for _, r := range ranges {
+		list = subtract(list, r, have)
 	}
 	return list
 }
 
-// skipped is how many bytes of changes without leaves out.
-func (y *synchronisation) skipped(changes []Change) uint64 {
-	n := int64(0)
-	for _, c := range changes {
-		n += c.Len
-	}
-	for _, c := range y.without(changes) {
-		n -= c.Len
-	}
-	return uint64(n)
-}
-
-// subtract appends those parts of c to list that no range covers.
-func subtract(list []Change, c Change, ranges []Range) []Change {
-	for _, r := range ranges {
-		switch end := r.Off + r.Len; {
-		case c.Len == 0 || r.Off >= c.Off+c.Len:
+// subtract appends to list the parts of r that nothing in have covers.
+func subtract(list []Range, r Range, have []Range) []Range {
+	for _, h := range have {
+		end := r.Off + r.Len
+		if h.Off >= end {
 			break
-		case end <= c.Off:
-			continue
-		default:
-			if r.Off > c.Off {
-				head, rest := c.cut(r.Off - c.Off)
-				list, c = append(list, head), rest
-			}
-			_, c = c.cut(min(c.Len, end-c.Off))
 		}
+		if h.Off > r.Off {
+			list = append(list, Range{r.Off, h.Off - r.Off})
+		}
+		r.Off = min(max(r.Off, h.Off+h.Len), end)
+		r.Len = end - r.Off
 	}
-	if c.Len > 0 {
-		list = append(list, c)
+	if r.Len > 0 {
+		list = append(list, r)
 	}
 	return list
 }
@@ -210,18 +229,18 @@ func (y *synchronisation) wait(ctx context.Context, changes []Change) error {
 	if y.limit == nil {
 		return ctx.Err()
 	}
-	n := 0
+	n := int64(0)
 	for _, c := range changes {
 		if !c.Zero {
-			n += int(c.Len)
+			n += c.Len
 		}
 	}
 	for n > 0 {
-		step := min(n, y.limit.Burst())
+		step := int(min(n, int64(y.limit.Burst())))
 		if err := y.limit.WaitN(ctx, step); err != nil {
 			return err
 		}
-		n -= step
+		n -= int64(step)
 	}
 	return ctx.Err()
 }

@@ -25,7 +25,7 @@ func TestSyncGoesOn(t *testing.T) {
 	a, b := tcp(t)
 	p, s := g.connect(t, a, b)
 	src := &point{content: d.content, step: 256 << 10, fail: 3 << 20}
-	if err := p.Sync(context.Background(), plan, src, SyncOptions{}); !errors.Is(err, errBroken) {
+	if err := p.Sync(context.Background(), plan, src.prepare, SyncOptions{}); !errors.Is(err, errBroken) {
 		t.Fatal(err)
 	}
 	p.ended(t, ErrSource)
@@ -40,17 +40,20 @@ func TestSyncGoesOn(t *testing.T) {
 	src.fail = 0
 	var last SyncProgress
 	tell := SyncOptions{Progress: func(y SyncProgress) { last = y }}
-	if err := p.Sync(context.Background(), plan, src, tell); err != nil {
+	if err := p.Sync(context.Background(), plan, src.prepare, tell); err != nil {
 		t.Fatal(err)
 	}
+	g.sink.mu.Lock()
+	defer g.sink.mu.Unlock()
 	if !bytes.Equal(g.sink.disks[0], d.content) {
 		t.Error("the disk differs")
 	}
-	if last.Skipped != uint64(first) || last.Sent != uint64(diskSize-first) || last.At != diskSize {
+	if last.Sent != uint64(diskSize-first) || last.Durable != diskSize {
 		t.Errorf("%+v after %d bytes", last, first)
 	}
-	if last.Durable != diskSize {
-		t.Errorf("%d bytes durable", last.Durable)
+	lost, arrived := src.lost.Load(), src.arrived.Load()
+	if src.given != lost+arrived || arrived < diskSize/(256<<10) {
+		t.Errorf("%d batches, %d arrived, %d did not", src.given, arrived, lost)
 	}
 	s.expect(t, SyncBegun{plan})
 }
@@ -63,7 +66,7 @@ func TestSyncRate(t *testing.T) {
 		begin := time.Now()
 		o := SyncOptions{Limit: rate.NewLimiter(1<<20, 64<<10)}
 		src := &point{content: g.source[0].content, step: 300 << 10}
-		err := p.Sync(context.Background(), SyncPlan{Run: runA, Size: diskSize}, src, o)
+		err := p.Sync(context.Background(), SyncPlan{Run: runA, Size: diskSize}, src.prepare, o)
 		if took := time.Since(begin); err != nil || took < 3900*time.Millisecond || took > 4*time.Second {
 			t.Errorf("4 MiB at 1 MiB/s took %v: %v", took, err)
 		}
@@ -86,7 +89,7 @@ func TestSyncIsCancelled(t *testing.T) {
 		defer cancel()
 		o := SyncOptions{Limit: rate.NewLimiter(1<<20, 64<<10)}
 		src := &point{content: g.source[0].content, step: 300 << 10}
-		if err := p.Sync(ctx, SyncPlan{Run: runA, Size: diskSize}, src, o); err == nil {
+		if err := p.Sync(ctx, SyncPlan{Run: runA, Size: diskSize}, src.prepare, o); err == nil {
 			t.Error("it is complete")
 		}
 		<-p.Done()
@@ -94,30 +97,31 @@ func TestSyncIsCancelled(t *testing.T) {
 	})
 }
 
-func TestSubtract(t *testing.T) {
+func TestWithout(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const n = 40
-		covered := rapid.SliceOfN(rapid.Bool(), n, n).Draw(t, "covered")
-		off := rapid.IntRange(0, n-1).Draw(t, "off")
-		length := rapid.IntRange(1, n-off).Draw(t, "length")
-		var ranges []Range
-		for i, c := range covered {
-			if c {
-				ranges = merge(ranges, Range{int64(i), 1})
-			}
-		}
-		left := map[int64]bool{}
-		change := Change{Off: int64(off), Len: int64(length), At: 100 + int64(off)}
-		for _, c := range subtract(nil, change, ranges) {
-			for i := range c.Len {
-				if left[c.Off+i] || c.At != c.Off+100 {
-					t.Fatalf("%+v", c)
+		draw := func(name string) (covered []bool, ranges []Range) {
+			covered = rapid.SliceOfN(rapid.Bool(), n, n).Draw(t, name)
+			for i, c := range covered {
+				if c {
+					ranges = merge(ranges, Range{int64(i), 1})
 				}
-				left[c.Off+i] = true
+			}
+			return covered, ranges
+		}
+		wanted, from := draw("from")
+		had, have := draw("have")
+		left := make([]bool, n)
+		for _, r := range Without(from, have) {
+			for i := range r.Len {
+				if left[r.Off+i] {
+					t.Fatalf("%v twice", r)
+				}
+				left[r.Off+i] = true
 			}
 		}
-		for i, c := range covered {
-			if want := !c && i >= off && i < off+length; left[int64(i)] != want {
+		for i := range n {
+			if want := wanted[i] && !had[i]; left[i] != want {
 				t.Fatalf("sector %d: %v", i, left)
 			}
 		}
@@ -133,7 +137,7 @@ func TestVerify(t *testing.T) {
 	a, b := tcp(t)
 	p, s := g.connect(t, a, b)
 	g.sync(t, p, s)
-	base := Mark{runA, Base}
+	base := Mark{3, Base}
 	ask := func(where Range, chunk int) []Range {
 		t.Helper()
 		differ, err := p.Verify(context.Background(), 0, base, where, chunk)
@@ -145,8 +149,10 @@ func TestVerify(t *testing.T) {
 	if d := ask(Range{0, diskSize}, 64<<10); len(d) != 0 {
 		t.Errorf("%v differ", d)
 	}
+	g.sink.mu.Lock()
 	g.sink.disks[0][2<<20+5] ^= 1
 	g.sink.disks[0][diskSize-1] ^= 1
+	g.sink.mu.Unlock()
 	want := []Range{{2 << 20, 4096}, {diskSize - 4096, 4096}} // 1,024 chunks: several requests
 	if d := ask(Range{0, diskSize}, 4096); len(d) != 2 || d[0] != want[0] || d[1] != want[1] {
 		t.Errorf("%v differ, want %v", d, want)

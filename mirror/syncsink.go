@@ -10,7 +10,7 @@ func (s *Session) applySyncBegin(f frame, plan *SyncPlan) error {
 		return f.bad("size", uint64(plan.Size))
 	}
 	s.in.run, d.syncing = plan.Run, true
-	s.cfg.Event(SyncBegun{*plan})
+	s.emit(SyncBegun{*plan})
 	have, err := s.cfg.Sink.SyncBegin(*plan)
 	if err != nil {
 		return sinkError(err)
@@ -63,11 +63,11 @@ func (s *Session) applySyncEnd(f frame, b *syncEnd) error {
 	case b.sent != d.received:
 		return &FrameError{f.kind, "bytes", b.sent, ErrIncomplete}
 	}
-	if err := s.cfg.Sink.SyncEnd(s.in.run, int(f.disk)); err != nil {
+	if err := s.cfg.Sink.SyncEnd(Mark{s.Generation(), Base}, int(f.disk)); err != nil {
 		return sinkError(err)
 	}
 	d.syncing, d.synced = false, true
 	s.in.synced++
-	s.cfg.Event(SyncEnded{s.in.run, int(f.disk)})
+	s.emit(SyncEnded{s.in.run, int(f.disk)})
 	return s.flushSync(int(f.disk), true)
 }

@@ -15,6 +15,7 @@ type window struct {
 	credited uint64
 	freed    chan struct{} // closed when there is room again
 	flying   []flight
+	closed   bool      // nothing arrives any more
 	moved    time.Time // when credit last came, or something was posted while nothing was in flight
 }
 
@@ -22,7 +23,7 @@ type window struct {
 type flight struct {
 	end     uint64
 	at      time.Time
-	release func()
+	release func(arrived bool)
 }
 
 func newWindow(limit int) *window {
@@ -49,16 +50,21 @@ func (w *window) reserve(n int, stop <-chan struct{}) bool {
 	}
 }
 
-// post notes that n reserved bytes are sent now; release, if any, is called when they arrived.
-func (w *window) post(n int, release func()) {
+// post notes that n reserved bytes are sent now; release, if any, is called when they arrived, or will
+// not arrive any more. It returns false if it is too late for that.
+func (w *window) post(n int, release func(arrived bool)) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.closed {
+		return false
+	}
 	now := time.Now()
 	if w.posted == w.credited {
 		w.moved = now
 	}
 	w.posted += uint64(n)
 	w.flying = append(w.flying, flight{w.posted, now, release})
+	return true
 }
 
 // credit takes the receiver's word that it has total bytes since the beginning.
@@ -66,7 +72,7 @@ func (w *window) credit(total uint64) error {
 	landed, err := w.land(total)
 	for _, f := range landed {
 		if f.release != nil {
-			f.release()
+			f.release(true)
 		}
 	}
 	return err
@@ -96,15 +102,15 @@ func (w *window) land(total uint64) ([]flight, error) {
 	return landed, nil
 }
 
-// abandon releases what will not arrive any more. Nobody sends by then.
+// abandon releases what will not arrive any more.
 func (w *window) abandon() {
 	w.mu.Lock()
 	flying := w.flying
-	w.flying = nil
+	w.flying, w.closed = nil, true
 	w.mu.Unlock()
 	for _, f := range flying {
 		if f.release != nil {
-			f.release()
+			f.release(false)
 		}
 	}
 }

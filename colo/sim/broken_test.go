@@ -22,7 +22,8 @@ var brokens = []broken{
 	{name: "AnswerAfterDrain", rule: colo.AnswerAfterDrain},
 	{name: "AnswerAfterAck", rule: colo.AnswerAfterAck},
 	{name: "AnnounceStarts", rule: colo.AnnounceStarts},
-	{name: "StartAfterAck", rule: colo.StartAfterAck, with: colo.CheckDigest, only: []fault{faultBackP}},
+	{name: "StartAfterAck", rule: colo.StartAfterAck, with: colo.CheckDigest,
+		only: []fault{faultMirrorBackP}},
 	{name: "AloneByWitness", rule: colo.AloneByWitness},
 	{name: "YankFirst", rule: colo.YankFirst},
 	{name: "HoldUnreachable", rule: colo.HoldUnreachable, harmless: "after the yank nothing loads " +

@@ -36,6 +36,7 @@ const (
 	faultMirrorP     // p sees neither s nor the witness; the QEMUs see each other
 	faultPauseP      // p is not scheduled for a while
 	faultPauseS
+	faultMirrorBackP // the mirror's link is cut, and p dies before it has given s up
 	faults
 )
 
@@ -43,7 +44,7 @@ var faultNames = [...]string{
 	"none", "host P", "backend p", "QEMU P", "host S", "backend s", "QEMU S", "mirror link", "both links",
 	"P isolated", "S isolated", "witness", "witness and links", "slow mirror", "frozen transfer", "cont on S",
 	"load of RAM", "load of devices", "monitor of S", "disk of p", "shutdown", "operator",
-	"mirror and witness of p", "pause of p", "pause of s",
+	"mirror and witness of p", "pause of p", "pause of s", "mirror link, backend p",
 }
 
 func (w *world) faults() string {
@@ -115,9 +116,22 @@ func (w *world) happen(f fault) {
 	case faultOperator:
 		w.p.take(colo.Failover{})
 	case faultPauseP:
-		w.p.paused = w.now + w.between(time.Millisecond, 200*time.Millisecond)
+		w.pause(w.p)
 	case faultPauseS:
-		w.s.paused = w.now + w.between(time.Millisecond, 200*time.Millisecond)
+		w.pause(w.s)
+	case faultMirrorBackP:
+		w.partition(faultMirror)
+		w.after(w.between(0, 15*time.Millisecond), func() { w.happen(faultBackP) })
+	}
+}
+
+// pause is a process that is not scheduled; if that takes long its peer calls it lost.
+func (w *world) pause(b *backend) {
+	long := w.between(time.Millisecond, 200*time.Millisecond)
+	b.paused = w.now + long
+	if long > 40*time.Millisecond {
+		w.after(40*time.Millisecond, func() { b.peer.lose("keepalive") })
+		w.after(41*time.Millisecond, func() { b.lose("connection reset") })
 	}
 }
 
@@ -188,7 +202,8 @@ func (w *world) expect(end string) {
 	if must != "" && must != end && (must != "one" || end == "nobody") {
 		w.failf("%s must serve, but %s does: %v, %v", must, end, w.p, w.s)
 	}
-	if b := map[string]*backend{"p": w.p, "s": w.s}[end]; b != nil && b.served == 0 && (b.qemu.ticks == 0 || b.qemu.wants()) {
+	b := map[string]*backend{"p": w.p, "s": w.s}[end]
+	if b != nil && b.served == 0 && (b.qemu.ticks == 0 || b.qemu.wants()) {
 		w.failf("%s serves, but its guest waits: %v", end, b)
 	}
 }

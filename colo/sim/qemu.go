@@ -47,8 +47,7 @@ type qemu struct {
 	broken    bool // the migration's connection, as this side sees it
 	ordered   bool // migrate was ordered
 	heartbeat bool
-	frozen    bool // sends no more RAM
-	shut      bool
+	frozen    bool         // sends no more RAM
 	trick     func() error // what the guest is about to do to its devices
 	life      int          // counts the VM's starts
 	ticks     int          // of the running guest

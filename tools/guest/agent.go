@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // ErrRebooted ends the commands that were running when the guest started anew.
@@ -39,6 +40,10 @@ func shorten(s string, limit int) string {
 	return "..." + s[len(s)-limit:]
 }
 
+// lastID is the newest command's. One count for all guests: a guest that goes on elsewhere may
+// still run what it was told at its old place.
+var lastID atomic.Int64
+
 // answer is what came of one command.
 type answer struct {
 	code   int
@@ -51,7 +56,6 @@ type agent struct {
 	conn net.Conn
 
 	mu      sync.Mutex // guards what is below; writes to conn too, so that lines stay whole
-	next    int
 	waiting map[string]chan answer
 	boots   int           // hellos so far
 	hello   chan struct{} // closed and replaced at each hello
@@ -90,11 +94,10 @@ func (a *agent) send(ctx context.Context, script string) (string, <-chan answer,
 	if a.err != nil {
 		return "", nil, a.err
 	}
-	a.next++
-	id := strconv.Itoa(a.next)
+	id := strconv.FormatInt(lastID.Add(1), 10)
 	result := make(chan answer, 1)
 	a.waiting[id] = result
-	line := id + " " + base64.StdEncoding.EncodeToString([]byte(script)) + "\n"
+	line := id + " " + base64.StdEncoding.EncodeToString([]byte(script)) + " .\n"
 	// A guest that does not read must not hold the caller beyond its time.
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := a.conn.SetWriteDeadline(deadline); err != nil {

@@ -38,12 +38,16 @@ func (g *fakeGuest) next() (id, script string) {
 		g.t.Error("no command came")
 		return "", ""
 	}
-	id, text, _ := strings.Cut(g.lines.Text(), " ")
-	raw, err := base64.StdEncoding.DecodeString(text)
+	words := strings.Fields(g.lines.Text())
+	if len(words) != 3 || words[2] != "." {
+		g.t.Errorf("%q is no command", words)
+		return "", ""
+	}
+	raw, err := base64.StdEncoding.DecodeString(words[1])
 	if err != nil {
 		g.t.Error(err)
 	}
-	return id, string(raw)
+	return words[0], string(raw)
 }
 
 func encoded(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
@@ -138,11 +142,11 @@ func TestRunEndsWithItsContext(t *testing.T) {
 }
 
 func TestMangledAnswerIsAnError(t *testing.T) {
-	for _, line := range []string{"done 1 x", "done 1 0 ???"} {
+	for _, line := range []string{"done %s x", "done %s 0 ???"} {
 		a, g := newFakeGuest(t)
 		go func() {
-			g.next()
-			g.say("%s", line)
+			id, _ := g.next()
+			g.say(line, id)
 		}()
 		if _, err := a.run(short(t), "true"); err == nil {
 			t.Errorf("%q was taken for an answer", line)

@@ -41,6 +41,14 @@ type Config struct {
 	Args      []string  // more arguments for QEMU
 	Console   io.Writer // gets the guest's serial line and QEMU's messages, if set
 	ImageDir  string    // kernel and initrd; build/guest of the module around if empty
+	Ledger    bool      // the guest has the program ledger
+
+	Monitors []string // more QMP sockets, for others than this package
+	Incoming string   // QEMU waits for a guest from this address, as in "tcp:192.0.2.1:4444"
+	Prefix   []string // what runs QEMU, as in "ip netns exec NAME"
+	// Migrates says that the guest's RAM will be sent elsewhere while it runs. QEMU 7.2 under
+	// TCG needs help with that: see shim/condwait.c.
+	Migrates bool
 
 	BootTimeout    time.Duration // from power-on to the agent's hello
 	CommandTimeout time.Duration // for Run and for each command to QEMU
@@ -124,6 +132,15 @@ func (c Config) arguments(img image) []string {
 		args = append(args,
 			"-chardev", fmt.Sprintf("socket,id=%s,path=%s,reconnect=1", d.chardev(), d.Socket),
 			"-device", d.option())
+	}
+	for i, path := range c.Monitors {
+		id := "monitor" + strconv.Itoa(i)
+		args = append(args,
+			"-chardev", fmt.Sprintf("socket,id=%s,path=%s,server=on,wait=off", id, path),
+			"-mon", "mode=control,chardev="+id)
+	}
+	if c.Incoming != "" {
+		args = append(args, "-S", "-incoming", c.Incoming)
 	}
 	return append(args, c.Args...)
 }

@@ -16,6 +16,8 @@
 //	port     the virtio-serial port between agent and host, named belay.agent
 //	console  the guest's serial line: kernel messages, kept for error reports
 //	monitor  QEMU's QMP socket
+//	ledger   a program in the guest that compares memory and disk (ledger/doc.go)
+//	shim     a library for QEMU, for migration under TCG (shim/condwait.c)
 //	accel    what executes the guest's code: kvm, or tcg (translation), which is always
 //	         there. KVM is used only after a probe guest really ran under it (accel.go).
 //
@@ -24,11 +26,16 @@
 // One line each way, so that no output of a command can be mistaken for a frame:
 //
 //	guest: hello BOOT-ID                      once per boot
-//	host:  ID BASE64-OF-SCRIPT
+//	host:  ID BASE64-OF-SCRIPT .
 //	guest: done ID EXIT-CODE BASE64-OF-OUTPUT
 //
 // Commands run side by side; answers come in the order in which they end. A hello ends the
 // commands of the boot before with ErrRebooted.
+//
+// A guest that goes on elsewhere (migration, failover) speaks to another host end, in the
+// middle of whatever line it was. So the guest begins each line with a line break, commands end
+// with a dot, what is no whole line is dropped, and ids are unique among all guests of this
+// process. What was asked of the guest's old place is lost or answered there (takeover.go).
 //
 // # Time
 //

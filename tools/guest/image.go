@@ -36,7 +36,8 @@ type image struct {
 
 // ensureImage returns the image under dir, building its initrd if anything that goes into it
 // has changed. Several processes may do so at once: each renames a whole file into place.
-func ensureImage(dir string) (image, error) {
+// With the ledger it is an image of its own, beside the other.
+func ensureImage(dir string, ledger bool) (image, error) {
 	img := image{filepath.Join(dir, "vmlinuz"), filepath.Join(dir, "initrd")}
 	if _, err := os.Stat(img.kernel); err != nil {
 		return img, fmt.Errorf("guest kernel: %w: %w", err, ErrNotSetUp)
@@ -44,6 +45,14 @@ func ensureImage(dir string) (image, error) {
 	parts, err := gather(dir)
 	if err != nil {
 		return img, err
+	}
+	if ledger {
+		img.initrd += "+ledger"
+		path, err := buildLedger(dir)
+		if err != nil {
+			return img, err
+		}
+		parts.programs = append(parts.programs, path)
 	}
 	key, err := parts.key()
 	if err != nil {

@@ -43,7 +43,7 @@ run() {
 	sh "/tmp/$id.sh" >"/tmp/$id.out" 2>&1 3>&- </dev/null
 	code=$?
 	{
-		printf 'done %s %s ' "$id" "$code"
+		printf '\ndone %s %s ' "$id" "$code"
 		tail -c 262144 "/tmp/$id.out" | base64 -w 0
 		echo
 	} >"/tmp/$id.reply"
@@ -51,9 +51,10 @@ run() {
 	rm -f "/tmp/$id".*
 }
 
-echo "hello $(cat /proc/sys/kernel/random/boot_id)" >/tmp/hello
+printf '\nhello %s\n' "$(cat /proc/sys/kernel/random/boot_id)" >/tmp/hello
 reply /tmp/hello
-while read -r id script <&3; do
+while read -r id script end <&3; do
+	[ "$end" = . ] || continue
 	run "$id" "$script" &
 done
 # The host closed the port: nobody is left to serve.

@@ -35,13 +35,14 @@ type VM struct {
 	why error // why the guest was killed, if it was
 }
 
-// Boot starts a guest and waits until it takes commands. ctx bounds only the boot.
+// Boot starts a guest and waits until it takes commands. ctx bounds only the boot. A guest that
+// comes from elsewhere (Config.Incoming) is not waited for: see TakeOver.
 func Boot(ctx context.Context, conf Config) (*VM, error) {
 	conf, err := conf.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	img, err := ensureImage(conf.ImageDir)
+	img, err := ensureImage(conf.ImageDir, conf.Ledger)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +79,16 @@ func (vm *VM) start(img image) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, ErrNotSetUp)
 	}
-	vm.cmd = exec.Command(qemu, vm.conf.arguments(img)...)
+	words := append(append([]string(nil), vm.conf.Prefix...), qemu)
+	words = append(words, vm.conf.arguments(img)...)
+	vm.cmd = exec.Command(words[0], words[1:]...)
+	if vm.conf.Migrates && vm.conf.Accel == accelTCG {
+		shim, err := ensureShim(vm.conf.ImageDir)
+		if err != nil {
+			return err
+		}
+		vm.cmd.Env = append(os.Environ(), "LD_PRELOAD="+shim)
+	}
 	for _, path := range []string{vm.monitorPath(), vm.agentPath()} {
 		f, err := listen(path)
 		if err != nil {
@@ -125,6 +135,9 @@ func (vm *VM) connect(ctx context.Context) error {
 		return err
 	}
 	go vm.hangUp()
+	if vm.conf.Incoming != "" {
+		return nil
+	}
 	return vm.agent.waitBoot(ctx, 0)
 }
 

@@ -1,0 +1,179 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/belay-vm/belay/tools/daemon"
+	"github.com/belay-vm/belay/tools/guest"
+	"github.com/belay-vm/belay/tools/pair"
+)
+
+// coloPort is where a side's QEMU awaits its guest.
+const coloPort = 4444
+
+// bare is two machines on volumes that were made equal once and are not kept so: COLO for the
+// memory, nothing for the disk. It shows what the harness and QEMU do without us.
+type bare struct {
+	t       *testing.T
+	net     *pair.Net
+	servers [2]*daemon.Daemon
+	vms     [2]*pair.Machine
+}
+
+// serveAt serves a volume on a side.
+func (b *bare) serveAt(id pair.ID, volume string) {
+	b.t.Helper()
+	side := b.net.Side(id)
+	c := underTest().serve(volume, side.Path("disk"), 1)
+	c.Args = side.Inside(c.Args...)
+	server, err := daemon.Start(c)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.servers[id] = server
+}
+
+// bootAt starts a machine on a side.
+func (b *bare) bootAt(ctx context.Context, id pair.ID, incoming string) {
+	b.t.Helper()
+	side := b.net.Side(id)
+	disk := guest.Disk{Socket: side.Path("disk"), Queues: 1}
+	conf := guest.Config{Disks: []guest.Disk{disk}, CPUs: 1, Incoming: incoming}
+	if os.Getenv("BELAY_E2E_CONSOLE") != "" {
+		conf.Console = os.Stderr
+	}
+	vm, err := side.Boot(ctx, conf)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.vms[id] = vm
+}
+
+func (b *bare) end() {
+	for id := range b.vms {
+		if b.vms[id] != nil {
+			b.vms[id].Kill()
+		}
+		if b.servers[id] != nil {
+			b.servers[id].Kill()
+		}
+	}
+	b.net.Close()
+}
+
+// formatted makes a volume with a file system and a file on it.
+func formatted(t *testing.T) string {
+	t.Helper()
+	w := newWorld(t, "256M", guest.Disk{Queues: 1})
+	w.boot()
+	w.format()
+	w.fill("files")
+	w.sh("umount /mnt")
+	w.powerOff()
+	w.stop()
+	return w.volume
+}
+
+// copyVolume copies one, file or directory, holes and all.
+func copyVolume(t *testing.T, from, to string) {
+	t.Helper()
+	if out, err := exec.Command("cp", "-a", "--sparse=always", from, to).CombinedOutput(); err != nil {
+		t.Fatalf("cp: %v: %s", err, out)
+	}
+}
+
+// newBare has a primary that runs, and a secondary that waits for it.
+func newBare(ctx context.Context, t *testing.T) *bare {
+	t.Helper()
+	net, err := pair.NewNet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bare{t: t, net: net}
+	t.Cleanup(b.end)
+	volume := formatted(t)
+	for _, id := range []pair.ID{pair.A, pair.B} {
+		side := net.Side(id)
+		own := filepath.Join(side.Dir, "vol")
+		copyVolume(t, volume, own)
+		b.serveAt(id, own)
+	}
+	b.bootAt(ctx, pair.A, "")
+	b.bootAt(ctx, pair.B, net.Side(pair.B).URI(coloPort))
+	return b
+}
+
+// TestColoBare shows that the harness makes a pair: checkpoints while the disk is idle, then the
+// primary dies and the guest goes on at the secondary, in the middle of its work.
+func TestColoBare(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	b := newBare(ctx, t)
+	p, s := b.vms[pair.A], b.vms[pair.B]
+	// Nothing is written: what one disk had in the other's place nobody would notice.
+	shell(t, p, "mount -t ext4 -o ro /dev/vda /mnt")
+	start := time.Now()
+	if err := p.StartCOLO(ctx, s, b.net.Side(pair.B).URI(coloPort), 500*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Checkpoints(ctx, 20); err != nil {
+		t.Fatal(err)
+	}
+	shell(t, p, "echo 20 >/run/checkpoints")
+	if err := p.Checkpoints(ctx, 2); err != nil {
+		t.Fatal(err)
+	}
+	end := time.Now()
+	b.servers[pair.A].Kill()
+	p.Kill()
+	killed := time.Now()
+	if err := s.Failover(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.AwaitRunning(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("failover: %v", time.Since(killed))
+	if err := s.TakeOver(ctx); err != nil {
+		t.Fatal(err)
+	}
+	shell(t, s, "grep 20 /run/checkpoints; echo 3 >/proc/sys/vm/drop_caches; cd /mnt/files; sha256sum -c sums")
+	if err := s.Healthy(); err != nil {
+		t.Error(err)
+	}
+	for _, m := range []struct {
+		name string
+		vm   *pair.Machine
+	}{{"primary", p}, {"secondary", s}} {
+		logPauses(t, m.name, m.vm, start, end)
+	}
+}
+
+func shell(t *testing.T, vm *pair.Machine, script string) {
+	t.Helper()
+	if out, err := vm.Run("set -e\n" + script); err != nil {
+		t.Fatalf("%s: %v: %s", script, err, out)
+	}
+}
+
+func logPauses(t *testing.T, name string, vm *pair.Machine, from, to time.Time) {
+	t.Helper()
+	pauses, err := vm.Pauses(from, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []struct {
+		what string
+		all  []time.Duration
+	}{{"STOP to RESUME", pauses.Events}, {"whole", pauses.Whole}} {
+		t.Logf("%s: %d pauses, %s: median %v, longest %v", name, len(p.all), p.what,
+			pair.Quantile(p.all, 0.5), pair.Quantile(p.all, 1))
+	}
+}
