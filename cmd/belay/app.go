@@ -46,6 +46,7 @@ A VOLUME is a directory. Most verbs work on a volume whether or not it is being 
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
 	root.AddCommand(
 		createVerb(a), serveVerb(a), vhostUserBlkVerb(a),
+		pairVerb(a), failoverVerb(a), reprotectVerb(a), verifyPairVerb(a),
 		checkpointVerb(a), startVerb(a), retireVerb(a), checkpointsVerb(a),
 		rollbackVerb(a), deleteVerb(a),
 		statusVerb(a), resizeVerb(a), listVerb(a), removeVerb(a), topVerb(a), traceVerb(a),

@@ -34,6 +34,8 @@ type server struct {
 	front  *vhostuser.Server
 	gate   *gate // nil for a front end that came with the process
 	where  endpoint
+
+	pair *pairSide // nil: the volume is served by itself
 }
 
 // run serves until the context ends; everything that it made is gone when it returns, and every
@@ -49,7 +51,7 @@ func (s *server) run(ctx context.Context, at endpointMaker, ready func(name stri
 	}
 	defer func() { err = errors.Join(err, s.where.Close()) }()
 	if s.where.listener != nil {
-		s.gate = &gate{Listener: s.where.listener}
+		s.gate = &gate{Listener: s.pair.watched(s.where.listener)}
 	}
 	end, err := s.control()
 	if err != nil {
@@ -110,12 +112,12 @@ func (s *server) build() (err error) {
 		Serial: serial, Engine: s.engine,
 		Spin:       time.Duration(s.options.pollUs) * time.Microsecond,
 		SpinDevice: time.Duration(s.options.pollDeviceUs) * time.Microsecond,
-		Count:      s.counts.Count, Latency: s.counts.Latency,
+		Count:      s.counts.Count, Latency: s.counts.Latency, Fence: s.pair.fence(),
 	})
 	if err != nil {
 		return err
 	}
-	s.front = vhostuser.NewServer(s.device, s.log.Named("vhost"),
+	s.front = vhostuser.NewServer(s.pair.before(s.device), s.log.Named("vhost"),
 		vhostuser.Options{MemSlots: s.options.memorySlots})
 	return nil
 }
@@ -134,7 +136,7 @@ func (s *server) control() (end func(), err error) {
 		Traffic: func() []control.Traffic { return traffic(s.device.Stats()) },
 		More:    s.counters,
 	})
-	c := control.NewServer(offered, metrics, s.log.Named("control"))
+	c := control.NewServer(s.pair.offered(offered), metrics, s.log.Named("control"))
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := c.Serve(l); err != nil {

@@ -18,6 +18,9 @@
 //	POST /v1/rollback    {"to":"..."} or {"undo":true}  Rollback
 //	POST /v1/delete      {"checkpoint":"..."}         Point
 //	POST /v1/resize      {"size":n,"force":false}     Resized
+//	POST /v1/failover                                 {}
+//	POST /v1/reprotect   {"peer":"...","migrate_uri":"..."}  {}
+//	POST /v1/verify-pair                              PairReport
 //	POST /v1/check                                    JSON lines, see below
 //	GET  /v1/export?at=CHECKPOINT                     pieces, see stream.go
 //	GET  /v1/load                                     Load

@@ -138,6 +138,8 @@ type Status struct {
 
 	// Server is nil for a volume that nobody serves.
 	Server *Serving `json:"server,omitempty"`
+	// Pair is nil for a volume that is not served as a side of a pair.
+	Pair *PairStatus `json:"pair,omitempty"`
 }
 
 // Space says where a volume's bytes are.

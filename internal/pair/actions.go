@@ -1,7 +1,6 @@
 package pair
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -109,29 +108,9 @@ func (p *Pair) startTimer(t colo.Timer, seq uint64) {
 	times := p.cfg.Times
 	d := map[colo.Timer]time.Duration{
 		colo.HoldIdle: times.HoldIdle, colo.HoldTotal: times.HoldTotal, colo.Linger: times.Linger,
-		colo.Promise: times.Promise + times.Skew,
+		colo.Promise: max(times.Promise, p.promised) + times.Skew,
 	}[t]
-	taken := p.taken()
-	p.timers[t] = time.AfterFunc(d, func() { p.run(func() { p.expired(t, seq, taken) }) })
-}
-
-// taken is how much of what was sent the peer has taken, in bytes.
-func (p *Pair) taken() uint64 {
-	if p.secondary || p.mirror == nil {
-		return 0
-	}
-	s := p.mirror.Stats()
-	return s.Sent - s.InFlight
-}
-
-// expired gives the end of a timer to the machine, unless the peer took something meanwhile: that is
-// progress.
-func (p *Pair) expired(t colo.Timer, seq, before uint64) {
-	if t == colo.HoldIdle && p.taken() != before {
-		p.take(colo.Progress{})
-		return
-	}
-	p.take(colo.Expired{Timer: t, Seq: seq})
+	p.timers[t] = time.AfterFunc(d, func() { p.post(colo.Expired{Timer: t, Seq: seq}) })
 }
 
 // load makes an epoch current.
@@ -207,26 +186,5 @@ func (p *Pair) farewell() {
 	select {
 	case <-done:
 	case <-time.After(2 * p.cfg.Times.Silence):
-	}
-}
-
-// Failover is the operator's word that this side goes on alone. It returns why not.
-func (p *Pair) Failover(ctx context.Context) error {
-	answer := make(chan error, 1)
-	p.run(func() {
-		p.status.refused("")
-		p.take(colo.Failover{})
-		if why := p.status.lastRefusal(); why != "" {
-			answer <- fmt.Errorf("refused: %s", why)
-			return
-		}
-		p.decide()
-		answer <- nil
-	})
-	select {
-	case err := <-answer:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

@@ -19,12 +19,9 @@ func (p *Pair) ask(c colo.Claim) {
 	p.forgo()
 	ctx, cancel := context.WithCancel(p.ctx)
 	p.question = cancel
-	generation, handed := p.generation, p.handed
+	generation := p.generation
 	p.log.Info("the witness is asked", "claim", claimName(c), "generation", generation)
 	p.work.Go(func() {
-		if c == colo.ClaimTakeOver && !handed && !p.keepPromise(ctx) {
-			return
-		}
 		for ctx.Err() == nil {
 			won, err := p.claim(ctx, c, generation)
 			if err == nil {
@@ -45,20 +42,6 @@ func claimName(c colo.Claim) string {
 	return map[colo.Claim]string{
 		colo.ClaimPair: "pair", colo.ClaimAlone: "alone", colo.ClaimTakeOver: "take over",
 	}[c]
-}
-
-// keepPromise waits until the promise to the primary binds no more.
-func (p *Pair) keepPromise(ctx context.Context) bool {
-	left := p.promise.Stop()
-	if left > 0 {
-		left += p.cfg.Times.Skew
-	}
-	select {
-	case <-time.After(left):
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // forgo stops asking.

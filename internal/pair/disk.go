@@ -51,9 +51,6 @@ func newDisk(index int, d device, post func(colo.Event), over <-chan struct{}) *
 	return &Disk{device: d, index: index, post: post, over: over, rings: map[int]*diskRing{}}
 }
 
-// fold makes a digest short enough for all of them to go into a seal.
-func fold(d uint64) colo.Digest { return colo.Digest(uint32(d) ^ uint32(d>>32)) }
-
 func (d *Disk) ring(queue int) colo.Ring { return colo.Ring{Disk: d.index, Queue: queue} }
 
 // Run serves a ring when the machine releases it. The session runs a ring again for many reasons; only
@@ -106,7 +103,7 @@ func (d *Disk) enter(q *vhostuser.Queue) (*diskRing, error) {
 	d.rings[q.Index()] = r
 	d.mu.Unlock()
 	old.close()
-	d.post(colo.RingStart{Ring: d.ring(q.Index()), Digest: fold(digest), Fresh: fresh})
+	d.post(colo.RingStart{Ring: d.ring(q.Index()), Digest: colo.Digest(digest), Fresh: fresh})
 	return r, nil
 }
 
@@ -159,7 +156,7 @@ func (d *Disk) Stopped(rings []vhostuser.RingDigest) {
 			r = &diskRing{}
 			d.rings[s.Queue] = r
 		}
-		r.digest, r.stopped = fold(s.Digest), make(chan struct{})
+		r.digest, r.stopped = colo.Digest(s.Digest), make(chan struct{})
 		answers = append(answers, r.stopped)
 	}
 	d.mu.Unlock()
@@ -235,10 +232,10 @@ func (d *Disk) digestOf(queue int, r *diskRing) (colo.Digest, bool, error) {
 	case stopped:
 		return digest, true, nil
 	case !r.runs:
-		return fold(r.last), r.lastErr == nil, r.lastErr
+		return colo.Digest(r.last), r.lastErr == nil, r.lastErr
 	}
 	sum, err := r.q.Digest()
-	return fold(sum), err == nil, err
+	return colo.Digest(sum), err == nil, err
 }
 
 // gone forgets all rings: their front end went away without a stop.

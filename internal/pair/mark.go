@@ -1,7 +1,6 @@
 package pair
 
 import (
-	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -10,8 +9,8 @@ import (
 	"github.com/belay-vm/belay/mirror"
 )
 
-// A mark's point is called pair-RUN-EPOCH, or pair-RUN-base; an epoch that was loaded again has .2 and
-// so on behind it.
+// A mark's point is called pair-GENERATION-EPOCH, or pair-GENERATION-base; an epoch that was loaded again
+// has .2 and so on behind it.
 
 const (
 	markPrefix = "pair-"
@@ -24,7 +23,7 @@ func markName(m mirror.Mark, again int) string {
 	if m.Epoch != mirror.Base {
 		epoch = strconv.FormatInt(m.Epoch, 10)
 	}
-	name := markPrefix + hex.EncodeToString(m.Run[:]) + "-" + epoch
+	name := fmt.Sprintf("%s%d-%s", markPrefix, m.Generation, epoch)
 	if again > 0 {
 		name += fmt.Sprintf(".%d", again+1)
 	}
@@ -33,12 +32,15 @@ func markName(m mirror.Mark, again int) string {
 
 // parseMark is its inverse; false for points that are no marks.
 func parseMark(name string) (m mirror.Mark, ok bool) {
-	run, epoch, ok := strings.Cut(strings.TrimPrefix(name, markPrefix), "-")
-	id, err := hex.DecodeString(run)
-	if !ok || err != nil || len(id) != len(m.Run) || !strings.HasPrefix(name, markPrefix) {
+	rest, ok := strings.CutPrefix(name, markPrefix)
+	generation, epoch, two := strings.Cut(rest, "-")
+	if !ok || !two {
 		return m, false
 	}
-	copy(m.Run[:], id)
+	var err error
+	if m.Generation, err = strconv.ParseUint(generation, 10, 64); err != nil || m.Generation == 0 {
+		return m, false
+	}
 	epoch, _, _ = strings.Cut(epoch, ".")
 	if epoch == markBase {
 		m.Epoch = mirror.Base

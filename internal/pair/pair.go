@@ -66,9 +66,8 @@ type Pair struct {
 	disks   []*Disk
 	fence   *fence
 	qemu    *qemu
-	promise *mirror.Promise
-	lease   *mirror.Lease
-	acks    *acks
+	voice   *mailbox // what is said to the peer, in order
+	mute    chan struct{}
 	sink    *sink
 	front   chan struct{} // closed when stops are not answered any more
 	ctx     context.Context
@@ -83,7 +82,8 @@ type Pair struct {
 	out        *outgoing       // of a primary with a session
 	question   context.CancelFunc
 	generation uint64
-	handed     bool // the primary has handed over: its promise binds no more
+	copy       *copying      // a synchronisation whose session broke
+	promised   time.Duration // what the primary asked for last
 	leaving    error
 	quit       bool
 	seeking    bool
@@ -109,12 +109,12 @@ func NewSecondary(cfg Config) (*Pair, error) { return newPair(cfg, checkpoint.Ro
 func newPair(cfg Config, role checkpoint.Role) (*Pair, error) {
 	p := &Pair{
 		cfg: cfg, log: cfg.Log, mail: newMailbox(), secondary: role == checkpoint.RoleSecondary,
-		timers: map[colo.Timer]*time.Timer{}, acks: newAcks(), front: make(chan struct{}),
-		promise: mirror.NewPromise(mirror.BootClock), lease: mirror.NewLease(mirror.BootClock),
-		ctx: context.Background(), keptEpoch: mirror.Base,
+		timers: map[colo.Timer]*time.Timer{}, front: make(chan struct{}),
+		voice: newMailbox(), mute: make(chan struct{}), ctx: context.Background(), keptEpoch: mirror.Base,
 	}
 	p.status.now.Epoch = mirror.Base
 	p.fence = newFence(mirror.BootClock, p.post)
+	p.disks = make([]*Disk, len(cfg.Stores))
 	for _, s := range cfg.Stores {
 		v := &volume{Store: s}
 		p.volumes = append(p.volumes, v)
@@ -154,17 +154,14 @@ func (p *Pair) mayBegin(role checkpoint.Role) error {
 	return nil
 }
 
-// AddDisk puts a device before the next of the volumes, in their order. Options are what its fence is
-// to be given to.
-func (p *Pair) AddDisk(make func(blk.Fence) (*blk.Device, error)) (*Disk, *blk.Device, error) {
-	index := len(p.disks)
-	dev, err := make(p.fence.of(index))
-	if err != nil {
-		return nil, nil, err
-	}
-	d := newDisk(index, dev, p.post, p.front)
-	p.disks = append(p.disks, d)
-	return d, dev, nil
+// Fence is what the device of a disk, counted from 0, is to be given.
+func (p *Pair) Fence(disk int) blk.Fence { return p.fence.of(disk) }
+
+// Attach puts a device that was given its disk's fence before the volume. All are attached before Run.
+func (p *Pair) Attach(disk int, dev *blk.Device) *Disk {
+	d := newDisk(disk, dev, p.post, p.front)
+	p.disks[disk] = d
+	return d
 }
 
 // Run runs the side until ctx ends or it serves no more: then the error wraps ErrOut.
@@ -176,6 +173,7 @@ func (p *Pair) Run(ctx context.Context) error {
 		return err
 	}
 	failed := make(chan error, 1)
+	p.work.Go(p.speak)
 	p.work.Go(func() {
 		if err := p.qemu.follow(ctx, p.cfg.Sockets); err != nil {
 			failed <- err
@@ -249,6 +247,7 @@ func (p *Pair) handing() bool { return !p.secondary && p.p.Phase() == colo.Prima
 // end lets go of everything. Front ends do not get the answers that they wait for.
 func (p *Pair) end() {
 	p.mail.close()
+	close(p.mute)
 	p.fence.stop()
 	for _, d := range p.disks {
 		d.hangUp()
@@ -262,6 +261,7 @@ func (p *Pair) end() {
 	}
 	p.work.Wait()
 	p.closeOut()
+	p.copy.close()
 	p.sink.drop()
 }
 

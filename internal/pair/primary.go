@@ -14,17 +14,29 @@ import (
 	"github.com/belay-vm/belay/qmp"
 )
 
-// outgoing is what a primary sends in one session: all disks from one point on.
+// outgoing is what a primary sends in one session.
 type outgoing struct {
-	session  *mirror.Session
+	session *mirror.Session
+	copy    *copying
+	stream  *mirror.Stream
+	sealing context.CancelFunc
+	points  map[uint64][]uint32 // of epochs that are not retired, by disk
+}
+
+// copying is a synchronisation, which may take several sessions, and the stream behind it: of each disk
+// what changed since it began.
+type copying struct {
 	run      mirror.ID
 	trackers []*checkpoint.Tracker
-	sources  []*source
-	base     []uint32 // points
-	stream   *mirror.Stream
-	over     chan struct{} // closed with the session
-	sealing  context.CancelFunc
-	points   map[uint64][]uint32 // of epochs that are not retired, by disk
+}
+
+func (c *copying) close() {
+	if c == nil {
+		return
+	}
+	for _, t := range c.trackers {
+		t.Close()
+	}
 }
 
 // seek looks for the peer, again after each session that came to nothing. The pair is made once: whoever
@@ -71,14 +83,53 @@ func isFinal(err error) bool {
 
 // call opens a session.
 func (p *Pair) call(ctx context.Context, peer string) (*mirror.Session, error) {
+	if err := p.freshGeneration(ctx); err != nil {
+		return nil, err
+	}
 	c, err := p.cfg.Transport.Dial(ctx, peer)
 	if err != nil {
 		return nil, err
 	}
 	return mirror.Open(ctx, c, mirror.Config{
-		Hello: p.hello(mirror.Primary), Timeout: p.cfg.Times.Silence, Lease: p.lease,
-		Reader: reader{p}, Event: p.fromSecondary,
+		Hello: p.hello(mirror.Primary), Timeout: p.cfg.Times.Silence,
+		Reader: reader{p}, Event: p.fromSecondary, Admit: p.remember,
 	})
+}
+
+// freshGeneration makes sure that no mark of the generation exists: a pair is made once in each. This
+// side serves alone, so that nobody loses by it.
+func (p *Pair) freshGeneration(ctx context.Context) error {
+	state, _ := p.volumes[0].Pair()
+	used := false
+	for _, v := range p.volumes {
+		for _, m := range v.marks() {
+			used = used || m.mark.Generation >= state.Generation
+		}
+	}
+	if !used {
+		return nil
+	}
+	if _, err := p.register(ctx, state.Generation); err != nil {
+		return fmt.Errorf("the witness: %w", err)
+	}
+	won, err := p.claim(ctx, colo.ClaimAlone, state.Generation)
+	if err == nil && !won {
+		err = errors.New("another generation was won")
+	}
+	if err != nil {
+		return fmt.Errorf("the witness: %w", err)
+	}
+	return p.onLoop(ctx, func() error { p.generation = state.Generation + 1; return nil })
+}
+
+// remember makes durable which volumes are the partner's.
+func (p *Pair) remember(peer *mirror.Hello) error {
+	for i, v := range p.volumes {
+		if err := v.update(func(s *checkpoint.PairState) { s.Peer = peer.Disks[i].ID }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // hello is what this side says of itself.
@@ -91,9 +142,7 @@ func (p *Pair) hello(role mirror.Role) mirror.Hello {
 		state, _ := v.Pair()
 		h.Generation = max(h.Generation, state.Generation)
 		h.Was = mirror.Role(state.Role)
-		h.Disks = append(h.Disks, mirror.DiskHello{
-			ID: v.diskID(role == mirror.Primary), Size: v.Size(),
-		})
+		h.Disks = append(h.Disks, v.hello())
 	}
 	return h
 }
@@ -109,13 +158,16 @@ func (p *Pair) fromSecondary(e mirror.Event) {
 			p.durable(e.Durable)
 			p.take(colo.Reported{Epoch: colo.Epoch(e.Epoch)})
 		})
+	case mirror.Progress:
+		p.post(colo.Progress{})
+	case mirror.StartAcked:
+		p.post(colo.StartAcked{Epoch: colo.Epoch(e.Epoch)})
+	case mirror.ShutdownAcked:
+		p.post(colo.ShutdownAcked{})
 	case mirror.Renewed:
-		now := p.lease.Now() // before Left: rather too early
-		p.post(colo.Renewed{Until: now + p.lease.Left()})
-	case mirror.GaveUp:
-		if e.Reason == mirror.Poisoned {
-			p.post(colo.PeerLeft{Why: e.Text})
-		}
+		p.post(colo.Renewed{Until: e.Until})
+	case mirror.Left:
+		p.post(colo.PeerLeft{Why: e.Text})
 	}
 }
 
@@ -125,7 +177,11 @@ func (p *Pair) meetPeer(s *mirror.Session) {
 		go s.Close()
 		return
 	}
-	o := &outgoing{session: s, over: make(chan struct{}), points: map[uint64][]uint32{}}
+	o := &outgoing{session: s, copy: p.copy, points: map[uint64][]uint32{}}
+	if o.copy == nil {
+		o.copy = &copying{run: newID()}
+	}
+	p.copy = nil
 	p.mirror, p.out = s, o
 	p.status.problem(nil)
 	p.log.Info("the peer is there", "generation", s.Generation())
@@ -140,7 +196,6 @@ func (p *Pair) meetPeer(s *mirror.Session) {
 	})
 	p.work.Go(func() {
 		<-s.Done()
-		close(o.over)
 		p.run(func() { p.lostPeer(s, o) })
 	})
 }
@@ -150,6 +205,9 @@ func (p *Pair) lostPeer(s *mirror.Session, o *outgoing) {
 	early := p.p.Phase() == colo.PrimarySyncing
 	p.log.Warn("the session is over", "cause", s.Err())
 	p.mirror = nil
+	if early && p.out == o {
+		p.copy, p.out = o.copy, nil // what did not arrive is sent in the next session
+	}
 	p.closeOut()
 	p.take(colo.PeerLost{Cause: fmt.Sprint(s.Err())})
 	if early {
@@ -167,10 +225,7 @@ func (p *Pair) closeOut() {
 	if o.sealing != nil {
 		o.sealing()
 	}
-	for i, t := range o.trackers {
-		t.Close()
-		close(o.sources[i].wait)
-	}
+	o.copy.close()
 }
 
 // renew keeps the secondary's promise going.
@@ -178,7 +233,7 @@ func (p *Pair) renew(s *mirror.Session) {
 	tick := time.NewTicker(p.cfg.Times.Promise / 8)
 	defer tick.Stop()
 	for {
-		if err := s.Renew(p.cfg.Times.Promise); err != nil {
+		if err := s.AskRenewal(p.cfg.Times.Promise); err != nil {
 			return // Done says so
 		}
 		select {
@@ -189,83 +244,59 @@ func (p *Pair) renew(s *mirror.Session) {
 	}
 }
 
-// synchronise brings the secondary to a point of now, and lets the stream begin behind it.
+// synchronise brings the secondary to a point of each disk, and lets the stream begin behind it.
 func (p *Pair) synchronise(o *outgoing) error {
 	own, theirs := p.hello(mirror.Primary), o.session.Peer()
-	from, ok := mirror.Common(&own, &theirs)
-	o.run = newID()
+	from, _ := mirror.Common(&own, &theirs)
 	began := time.Now()
+	sources := make([]mirror.Source, len(p.volumes))
+	bases := make([]uint32, len(p.volumes))
 	for i := range p.volumes {
-		if err := p.track(o, i); err != nil {
+		src, err := p.source(o, i)
+		if err == nil {
+			bases[i], err = p.syncDisk(o, i, from, src)
+		}
+		if err != nil {
 			return fmt.Errorf("disk %d: %w", i, err)
 		}
-	}
-	for i, v := range p.volumes {
-		since := uint32(0)
-		if ok {
-			since, _ = v.find(from)
-		}
-		if err := p.syncDisk(o, i, from, since); err != nil {
-			return fmt.Errorf("disk %d: %w", i, err)
-		}
-	}
-	for i, v := range p.volumes {
-		v.hold(o.base[i])
+		sources[i] = &source{tracker: src.tracker}
 	}
 	p.log.Info("synchronised", "took", time.Since(began).Round(time.Millisecond))
-	var sources []mirror.Source
-	for _, s := range o.sources {
-		sources = append(sources, s)
-	}
 	stream := o.session.Stream(sources)
-	p.run(func() {
-		if p.out == o {
-			o.stream = stream
-			p.take(colo.Synced{})
-		}
-	})
-	return nil
-}
-
-// track puts the point of the run and begins to note what changes behind it.
-func (p *Pair) track(o *outgoing, disk int) error {
-	v := p.volumes[disk]
-	if err := retireAll(v); err != nil {
-		return err
-	}
-	t, err := v.Track()
-	if err != nil {
-		return err
-	}
-	src := &source{tracker: t, wait: make(chan struct{})}
-	point, epoch, err := t.Start(markName(mirror.Mark{Run: o.run, Epoch: mirror.Base}, 0))
-	if err == nil {
-		err = discard(t, epoch)
-	}
-	if err != nil {
-		t.Close()
-		return err
-	}
-	added := make(chan bool, 1)
-	p.run(func() {
-		ok := p.out == o
-		if ok {
-			o.trackers, o.sources = append(o.trackers, t), append(o.sources, src)
-			o.base = append(o.base, point.ID)
-		}
-		added <- ok
-	})
-	select {
-	case ok := <-added:
-		if !ok {
-			t.Close()
+	return p.onLoop(p.ctx, func() error {
+		if p.out != o {
 			return mirror.ErrClosed
 		}
+		for i, v := range p.volumes {
+			v.hold(bases[i])
+		}
+		o.stream = stream
+		p.take(colo.Synced{})
 		return nil
-	case <-p.ctx.Done():
-		t.Close()
-		return p.ctx.Err()
-	}
+	})
+}
+
+// source begins to note what changes on a disk, unless an earlier session has.
+func (p *Pair) source(o *outgoing, disk int) (*source, error) {
+	var t *checkpoint.Tracker
+	err := p.onLoop(p.ctx, func() error {
+		if p.out != o {
+			return mirror.ErrClosed
+		}
+		if disk < len(o.copy.trackers) {
+			t = o.copy.trackers[disk]
+			return nil
+		}
+		if err := retireAll(p.volumes[disk]); err != nil {
+			return err
+		}
+		var err error
+		if t, err = p.volumes[disk].Track(); err == nil {
+			o.copy.trackers = append(o.copy.trackers, t)
+		}
+		return err
+	})
+	return &source{tracker: t}, err
 }
 
 // retireAll retires points that earlier runs left, so that there is room for others.
@@ -281,24 +312,32 @@ func retireAll(v *volume) error {
 	}
 }
 
-// syncDisk sends one disk's state at the point of the run.
-func (p *Pair) syncDisk(o *outgoing, disk int, from mirror.Mark, since uint32) error {
+// syncDisk sends what one disk lacks, and returns the point to which that leads.
+func (p *Pair) syncDisk(o *outgoing, disk int, from mirror.Mark, src *source) (base uint32, err error) {
 	v := p.volumes[disk]
-	f, err := fix(p.ctx, v, o.base[disk], since)
-	if err != nil {
+	since := uint32(0)
+	if !from.IsZero() {
+		since, _ = v.find(from)
+	}
+	src.cut = func() error {
+		at := mirror.Mark{Generation: o.session.Generation(), Epoch: mirror.Base}
+		point, _, err := src.tracker.Start(markName(at, 0))
+		base = point.ID
 		return err
 	}
-	defer f.view.Close()
-	plan := mirror.SyncPlan{Run: o.run, Disk: disk, Size: v.Size(), All: f.all}
-	if since != 0 {
-		plan.From = from
+	prepare := func(have []mirror.Range) (mirror.Source, error) {
+		open, ended := src.tracker.Pending()
+		lacks, err := lack(p.ctx, v, src.tracker, since, have)
+		src.left = open + ended + lacks
+		p.log.Info("synchronising", "disk", disk, "bytes", src.left, "from", from.String())
+		return src, err
 	}
 	options := mirror.SyncOptions{Progress: func(s mirror.SyncProgress) { p.status.syncing(s) }}
 	if p.cfg.SyncRate > 0 {
 		options.Limit = rate.NewLimiter(rate.Limit(p.cfg.SyncRate), 1<<20)
 	}
-	p.log.Info("synchronising", "disk", disk, "bytes", f.all, "from", plan.From.String())
-	return o.session.Sync(p.ctx, plan, f, options)
+	plan := mirror.SyncPlan{Run: o.copy.run, Disk: disk, Size: v.Size(), From: from, All: v.Size()}
+	return base, o.session.Sync(p.ctx, plan, prepare, options)
 }
 
 // durable notes what the secondary has for good: older points are not needed any more.
@@ -324,41 +363,52 @@ func (p *Pair) doPeer(a colo.Action) bool {
 		p.commit(uint64(a.Epoch))
 	case colo.GiveUpPeer:
 		p.log.Warn("the peer is given up", "why", a.Why)
-		p.giveUp(mirror.Machine, a.Why)
+		p.stopSealing()
+		p.say(func(s *mirror.Session) error { s.GiveUp(mirror.Machine, a.Why); return nil })
 	case colo.HandOver:
 		p.log.Warn("the guest is handed over", "why", a.Why)
-		p.giveUp(mirror.Leaving, a.Why)
+		p.say(func(s *mirror.Session) error { s.HandOver(mirror.Leaving, a.Why); return nil })
 	case colo.AnnounceShutdown:
-		if s := p.mirror; s != nil {
-			p.say(func() error { return s.Shutdown(mirror.GuestShutdown) })
-		}
+		p.say(func(s *mirror.Session) error { return s.AnnounceShutdown(mirror.GuestShutdown) })
 	default:
 		return p.answerPeer(a)
 	}
 	return true
 }
 
-// say sends something short that the machine waits for, beside the loop.
-func (p *Pair) say(f func() error) {
-	p.saying.Add(1)
-	go func() {
-		defer p.saying.Done()
-		if err := f(); err != nil {
-			p.log.Warn("to the peer", "error", err)
-		}
-	}()
-}
-
-// giveUp ends the session with a word to the peer.
-func (p *Pair) giveUp(reason mirror.Reason, why string) {
+// say has something said to the peer, in order, beside the loop.
+func (p *Pair) say(f func(*mirror.Session) error) {
 	s := p.mirror
 	if s == nil {
 		return
 	}
+	p.saying.Add(1)
+	p.voice.put(func() {
+		defer p.saying.Done()
+		if err := f(s); err != nil {
+			p.log.Warn("to the peer", "error", err)
+		}
+	})
+}
+
+// speak says what say was given.
+func (p *Pair) speak() {
+	for {
+		for _, f := range p.voice.take() {
+			f()
+		}
+		select {
+		case <-p.voice.wake:
+		case <-p.mute:
+			return
+		}
+	}
+}
+
+func (p *Pair) stopSealing() {
 	if p.out != nil && p.out.sealing != nil {
 		p.out.sealing()
 	}
-	p.say(func() error { s.GiveUp(reason, why); return nil })
 }
 
 // seal ends the epoch on all disks at once, and sends the rest of it.
@@ -369,9 +419,9 @@ func (p *Pair) seal(a colo.Seal) {
 		return
 	}
 	var points []uint32
-	for i, t := range o.trackers {
-		name := markName(mirror.Mark{Run: o.run, Epoch: int64(a.Epoch)}, 0)
-		point, _, err := t.Start(name)
+	at := mirror.Mark{Generation: o.session.Generation(), Epoch: int64(a.Epoch)}
+	for i, t := range o.copy.trackers {
+		point, _, err := t.Start(markName(at, 0))
 		if errors.Is(err, checkpoint.ErrUnretired) || errors.Is(err, checkpoint.ErrTooMany) {
 			t.Cut() // without a point there is only more to send after a failure
 			err = nil
@@ -387,30 +437,20 @@ func (p *Pair) seal(a colo.Seal) {
 	ctx, cancel := context.WithCancel(p.ctx)
 	o.sealing = cancel
 	p.status.drained(time.Now())
-	p.say(func() error {
+	p.work.Go(func() {
 		defer cancel()
-		err := o.stream.Seal(ctx, uint64(a.Epoch), encodeDigests(a.Digests))
+		if err := o.stream.Seal(ctx, uint64(a.Epoch), ringDigests(a.Digests)); err != nil {
+			p.log.Warn("seal", "epoch", a.Epoch, "error", err)
+		}
 		p.status.sent(time.Now())
-		return err
 	})
 }
 
-// announceStart tells the secondary that the seal does not stand any longer, and waits for its word.
+// announceStart tells the secondary that the seal does not stand any longer.
 func (p *Pair) announceStart(e colo.Epoch) {
-	o := p.out
-	if o == nil || o.stream == nil {
-		return
+	if o := p.out; o != nil && o.stream != nil {
+		p.say(func(*mirror.Session) error { return o.stream.RingStart(uint64(e)) })
 	}
-	p.say(func() error {
-		err := o.stream.RingStart(uint64(e))
-		if err == nil {
-			err = askStarted(p.ctx, o.session, e)
-		}
-		if err == nil {
-			p.post(colo.StartAcked{Epoch: e})
-		}
-		return err
-	})
 }
 
 // commit retires the points up to an epoch, which the secondary has made current.

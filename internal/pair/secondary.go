@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/belay-vm/belay/checkpoint"
 	"github.com/belay-vm/belay/colo"
@@ -43,7 +44,7 @@ func (p *Pair) accept(ctx context.Context, c net.Conn) error {
 	var s *mirror.Session
 	admitted := false
 	s, err = mirror.Open(ctx, c, mirror.Config{
-		Hello: p.hello(mirror.Secondary), Timeout: p.cfg.Times.Silence, Sink: p.sink, Promise: p.promise,
+		Hello: p.hello(mirror.Secondary), Timeout: p.cfg.Times.Silence, Sink: p.sink,
 		Reader: reader{p}, Event: p.fromPrimary,
 		Admit: func(peer *mirror.Hello) error {
 			if peer.Role == mirror.Visitor {
@@ -131,32 +132,40 @@ func (p *Pair) fromPrimary(e mirror.Event) {
 			p.run(func() { p.known = true; p.take(colo.PeerUp{}) })
 		}
 	case mirror.Sealed:
-		d, err := decodeDigests(e.Digest)
-		if err != nil {
-			p.log.Error("a seal", "error", err)
-			return // a seal that is not known poisons when it is loaded
-		}
-		p.post(colo.Sealed{Epoch: colo.Epoch(e.Epoch), Digests: d})
+		p.post(colo.Sealed{Epoch: colo.Epoch(e.Epoch), Digests: digestsOf(e.Rings)})
 	case mirror.Complete:
 		p.post(colo.Complete{Epoch: colo.Epoch(e.Epoch)})
-	case mirror.RingStarted:
+	case mirror.RingsStarting:
 		p.post(colo.RingsStarting{Epoch: colo.Epoch(e.Epoch)})
-	case mirror.Shutdown:
+	case mirror.RenewalAsked:
+		p.run(func() { p.renewal(e.For) })
+	case mirror.ShutdownAnnounced:
 		p.post(colo.ShutdownAnnounced{})
+	case mirror.HandedOver:
+		p.tell(colo.HandedOver{Why: e.Text})
 	case mirror.GaveUp:
-		p.run(func() { p.gaveUp(e) })
+		p.tell(colo.GaveUp{Why: e.Text})
 	}
 }
 
-func (p *Pair) gaveUp(e mirror.GaveUp) {
-	switch {
-	case !p.known:
-	case e.Reason == mirror.Leaving:
-		p.handed = true
-		p.take(colo.HandedOver{Why: e.Text})
-	default:
-		p.take(colo.GaveUp{Why: e.Text})
+// tell gives the machine what concerns it only once it knows of the primary.
+func (p *Pair) tell(e colo.Event) {
+	p.run(func() {
+		if p.known {
+			p.take(e)
+		}
+	})
+}
+
+// renewal passes a question for a promise on. Before there is anything to take over the promise is
+// cheap.
+func (p *Pair) renewal(span time.Duration) {
+	p.promised = span
+	if p.known {
+		p.take(colo.RenewalAsked{})
+		return
 	}
+	p.say(func(s *mirror.Session) error { return s.Renew() })
 }
 
 // lostPrimary is the end of a session.
@@ -170,38 +179,29 @@ func (p *Pair) lostPrimary(s *mirror.Session) {
 
 // answerPeer sends what a secondary says.
 func (p *Pair) answerPeer(a colo.Action) bool {
-	s := p.mirror
 	switch a := a.(type) {
-	case colo.AckSeal, colo.Renew: // the session has done so itself
+	case colo.AckSeal:
+		p.say(func(s *mirror.Session) error { return s.Ack(uint64(a.Epoch)) })
 	case colo.AckStart:
-		p.acks.put(a.Epoch)
+		p.say(func(s *mirror.Session) error { return s.AckStart(uint64(a.Epoch)) })
+	case colo.Renew:
+		p.say(func(s *mirror.Session) error { return s.Renew() })
 	case colo.Report:
 		p.report(uint64(a.Epoch))
 	case colo.AckShutdown:
-		p.partWith(s, "the guest was shut down")
+		p.say(func(s *mirror.Session) error { return s.AckShutdown() })
 	case colo.Leave:
-		p.partWith(s, a.Why)
+		p.say(func(s *mirror.Session) error { s.Leave(mirror.Poisoned, a.Why); return nil })
 	default:
 		return false
 	}
 	return true
 }
 
-// partWith tells the primary that this side is poisoned, durably.
-func (p *Pair) partWith(s *mirror.Session, why string) {
-	if s != nil {
-		p.say(func() error { s.GiveUp(mirror.Poisoned, why); return nil })
-	}
-}
-
 // report says that an epoch is current, and has it made durable afterwards.
 func (p *Pair) report(epoch uint64) {
-	s := p.mirror
-	if s == nil {
-		return
-	}
 	durable := p.keptEpoch
-	p.say(func() error { return s.Report(epoch, durable) })
+	p.say(func(s *mirror.Session) error { return s.Report(epoch, durable) })
 	p.status.committed(epoch)
 	if p.keeping {
 		return

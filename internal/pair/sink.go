@@ -18,7 +18,7 @@ type sink struct {
 	begun func(mirror.SyncPlan) error // makes durable that a disk is not fit for takeover
 
 	mu     sync.Mutex
-	run    mirror.ID
+	run    uint64                         // generation of the marks
 	staged []map[uint64]*checkpoint.Stage // by disk and epoch
 	base   []uint32                       // by disk: the point that own changes are dropped to
 	again  []int                          // by disk: how often the epoch was loaded before
@@ -26,12 +26,10 @@ type sink struct {
 	done   map[int]bool // disks at the run's point
 }
 
-// syncing is how far a full synchronisation of a disk has come.
+// syncing is a synchronisation of a disk that this process has seen from its beginning.
 type syncing struct {
 	run     mirror.ID
-	from    mirror.Mark
-	written int64 // bytes of the disk, ascending
-	durable int64
+	written int64 // bytes
 }
 
 func newSink(disks []*volume, begun func(mirror.SyncPlan) error) *sink {
@@ -53,18 +51,14 @@ func (k *sink) SyncBegin(plan mirror.SyncPlan) ([]mirror.Range, error) {
 	}
 	k.drop()
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.run = plan.Run
-	delete(k.done, plan.Disk)
 	s := &k.synced[plan.Disk]
-	if s.run == plan.Run && s.from == plan.From {
-		s.written = s.durable
-		if s.durable == 0 {
-			return nil, nil
-		}
-		return []mirror.Range{{Off: 0, Len: s.durable}}, nil
+	again := s.run == plan.Run
+	*s = syncing{run: plan.Run, written: s.written}
+	delete(k.done, plan.Disk)
+	k.mu.Unlock()
+	if again {
+		return []mirror.Range{{Off: 0, Len: plan.Size}}, nil
 	}
-	*s = syncing{run: plan.Run, from: plan.From}
 	v := k.disks[plan.Disk]
 	if plan.From.IsZero() {
 		return nil, errors.Join(k.forget(v), v.Zero(0, v.Size()))
@@ -106,7 +100,7 @@ func (k *sink) SyncWrite(disk int, pieces []mirror.Piece) error {
 			return fmt.Errorf("disk %d: %w", disk, err)
 		}
 		k.mu.Lock()
-		k.synced[disk].written = p.Off + p.Len
+		k.synced[disk].written += p.Len
 		k.mu.Unlock()
 	}
 	return nil
@@ -125,20 +119,13 @@ func (k *sink) SyncFlush(disk int) (int64, error) {
 	k.mu.Lock()
 	written := k.synced[disk].written
 	k.mu.Unlock()
-	if err := k.disks[disk].Sync(); err != nil {
-		return 0, err
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.synced[disk].durable = written
-	return written, nil
+	return written, k.disks[disk].Sync()
 }
 
 // SyncEnd puts a point there, on which the epochs stand.
-func (k *sink) SyncEnd(run mirror.ID, disk int) error {
+func (k *sink) SyncEnd(at mirror.Mark, disk int) error {
 	v := k.disks[disk]
-	name := markName(mirror.Mark{Run: run, Epoch: mirror.Base}, 0)
-	point, err := putPoint(v, name)
+	point, err := putPoint(v, freeName(v, at))
 	if err != nil {
 		return fmt.Errorf("disk %d: %w", disk, err)
 	}
@@ -147,8 +134,19 @@ func (k *sink) SyncEnd(run mirror.ID, disk int) error {
 	defer k.mu.Unlock()
 	k.base[disk], k.again[disk] = point, 0
 	k.synced[disk] = syncing{}
+	k.run = at.Generation
 	k.done[disk] = true
 	return nil
+}
+
+// freeName is a mark's name that no point has.
+func freeName(v *volume, m mirror.Mark) string {
+	for again := 0; ; again++ {
+		name := markName(m, again)
+		if _, err := v.Find(name); err != nil {
+			return name
+		}
+	}
 }
 
 // putPoint puts a retired point that the next ones release.
@@ -265,7 +263,7 @@ func (k *sink) loadStage(disk int, epoch uint64, st *checkpoint.Stage) error {
 	if base == 0 {
 		return errNoBase
 	}
-	name := markName(mirror.Mark{Run: run, Epoch: int64(epoch)}, again)
+	name := markName(mirror.Mark{Generation: run, Epoch: int64(epoch)}, again)
 	r, err := k.disks[disk].Load(context.Background(), st, base, name)
 	if err != nil {
 		return err

@@ -3,71 +3,70 @@ package pair
 import (
 	"context"
 	"fmt"
-	"io"
 
 	"github.com/belay-vm/belay/checkpoint"
 	"github.com/belay-vm/belay/mirror"
 )
 
-// source is a tracker as a session takes it.
+// source is a tracker as a session takes it: what changed, and before that what a synchronisation has
+// to bring.
 type source struct {
 	tracker *checkpoint.Tracker
-	wait    chan struct{} // closed when there may be more
+
+	// Of a synchronisation:
+	left int64        // bytes that are to be taken before the disk is at a point; below 0: it is
+	cut  func() error // puts the point; nil: the tracker is cut by others
 }
 
-// Next takes a batch.
+// Next takes a batch. A synchronisation ends at a point behind all that it had to bring: what changes
+// meanwhile comes once more, but that is not waited for.
 func (s *source) Next(limit int) (mirror.Batch, error) {
 	b, err := s.tracker.Next(int64(limit))
 	if err != nil {
 		return mirror.Batch{}, err
 	}
-	if b == nil {
-		return mirror.Batch{Wait: s.await()}, nil
-	}
-	out := mirror.Batch{Done: b.Done, Release: b.Release}
-	for _, c := range b.Changes {
-		out.Changes = append(out.Changes, change(c.Off, c.Len, c.Zero, batchReader{b}))
-	}
-	return out, nil
-}
-
-// change reads its own content at the place on the disk.
-func change(off, n int64, zero bool, from io.ReaderAt) mirror.Change {
-	return mirror.Change{Off: off, Len: n, Zero: zero, From: from, At: off}
-}
-
-// await turns the tracker's token into a channel that is closed.
-func (s *source) await() <-chan struct{} {
-	done := make(chan struct{})
-	go func() {
-		select {
-		case <-s.tracker.Ready():
-		case <-s.wait:
-		}
-		close(done)
-	}()
-	return done
-}
-
-// discard takes and forgets everything up to the end of an epoch.
-func discard(t *checkpoint.Tracker, epoch uint64) error {
-	for {
-		b, err := t.Next(1 << 30)
-		if err != nil {
-			return err
+	if s.cut != nil && s.left >= 0 && (b == nil || s.left <= bytesOf(b)) {
+		s.left = -1
+		if err := s.cut(); err != nil {
+			if b != nil {
+				b.Return()
+			}
+			return mirror.Batch{}, err
 		}
 		if b == nil {
-			return fmt.Errorf("epoch %d of the tracker does not end", epoch)
-		}
-		done := b.Done && b.Epoch == epoch
-		b.Release()
-		if done {
-			return nil
+			return s.Next(limit)
 		}
 	}
+	if b == nil {
+		return mirror.Batch{Wait: s.tracker.Ready()}, nil
+	}
+	s.left = max(s.left-bytesOf(b), -1)
+	return s.batch(b), nil
 }
 
-// batchReader reads what a batch names, by bytes of the disk. A change may be longer than one read.
+func bytesOf(b *checkpoint.Batch) (n int64) {
+	for _, c := range b.Changes {
+		n += c.Len
+	}
+	return n
+}
+
+func (s *source) batch(b *checkpoint.Batch) mirror.Batch {
+	out := mirror.Batch{Done: b.Done, Release: func(arrived bool) {
+		if arrived {
+			b.Release()
+		} else {
+			b.Return()
+		}
+	}}
+	for _, c := range b.Changes {
+		out.Changes = append(out.Changes,
+			mirror.Change{Off: c.Off, Len: c.Len, Zero: c.Zero, From: batchReader{b}, At: c.Off})
+	}
+	return out
+}
+
+// batchReader reads what a batch names, by bytes of the disk.
 type batchReader struct{ b *checkpoint.Batch }
 
 func (r batchReader) ReadAt(p []byte, off int64) (int, error) {
@@ -77,80 +76,27 @@ func (r batchReader) ReadAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-// stretch is a range of a disk.
-type stretch struct {
-	off, n int64
-	zero   bool
-}
-
-// fixed is a disk at the point to which a synchronisation leads, and what of it is to be sent.
-type fixed struct {
-	view *checkpoint.View
-	list []stretch // ascending
-	all  int64     // bytes
-}
-
-// fix opens the state at a point. since is the point from which the other side starts, 0: from nothing.
-func fix(ctx context.Context, v *volume, at, since uint32) (*fixed, error) {
-	f := &fixed{}
-	add := func(off, n int64, zero bool) error {
-		f.list = append(f.list, stretch{off, n, zero})
-		f.all += n
+// lack has a tracker take all that a partner lacks who has what the disk was at a point, 0: nothing,
+// and beyond that those ranges. It returns how many bytes that is.
+func lack(ctx context.Context, v *volume, t *checkpoint.Tracker, since uint32, have []mirror.Range) (int64, error) {
+	all := int64(0)
+	add := func(off, n int64, _ bool) error {
+		for _, r := range mirror.Without([]mirror.Range{{Off: off, Len: n}}, have) {
+			all += r.Len
+			if err := t.Add(r.Off, r.Len); err != nil {
+				return fmt.Errorf("what is to be sent: %w", err)
+			}
+		}
 		return nil
 	}
 	var err error
 	switch {
 	case since != 0:
 		err = v.Changed(ctx, since, add)
-	case v.Status().Base != "": // the other side's disk begins as zeroes, not as the image
+	case v.Status().Base != "": // the partner's disk begins as zeroes, not as the image
 		err = add(0, v.Size(), false)
 	default:
 		err = v.Allocated(ctx, add)
 	}
-	if err != nil {
-		return nil, err
-	}
-	f.view, err = v.View(at)
-	return f, err
-}
-
-// Next returns what is to be sent from off on. A stretch that reads as zeroes now may have had data at
-// the point: it is sent as it was.
-func (f *fixed) Next(off int64, limit int) (mirror.Batch, int64, error) {
-	b := mirror.Batch{}
-	for _, s := range f.list {
-		if s.off+s.n <= off {
-			continue
-		}
-		if limit <= 0 {
-			return b, off, nil
-		}
-		from := max(s.off, off)
-		n := min(s.off+s.n-from, int64(limit))
-		zero, err := f.zero(from, n)
-		if err != nil {
-			return b, off, err
-		}
-		b.Changes = append(b.Changes, change(from, n, zero, f.view))
-		off, limit = from+n, limit-int(n)
-		if off < s.off+s.n {
-			return b, off, nil
-		}
-	}
-	b.Done = true
-	return b, max(off, f.view.Size()), nil
-}
-
-// zero reports whether a range is all zeroes.
-func (f *fixed) zero(off, n int64) (bool, error) {
-	p := make([]byte, n)
-	if _, err := f.view.ReadAt(p, off); err != nil && err != io.EOF {
-		return false, err
-	}
-	for _, b := range p {
-		if b != 0 {
-			return false, nil
-		}
-	}
-	return true, nil
+	return all, err
 }

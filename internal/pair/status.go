@@ -103,7 +103,7 @@ func (b *statusBoard) problem(err error) {
 }
 
 func (b *statusBoard) syncing(s mirror.SyncProgress) {
-	b.with(func() { b.now.Sync = &SyncStatus{s.Disk, s.Sent + s.Skipped, s.All} })
+	b.with(func() { b.now.Sync = &SyncStatus{s.Disk, s.Sent, s.All} })
 }
 
 // publish copies what the loop knows.

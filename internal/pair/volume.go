@@ -54,16 +54,10 @@ func (v *volume) holdAll() {
 	}
 }
 
-// diskID is the id by which both sides know the disk: that of the volume which was first.
-func (v *volume) diskID(first bool) mirror.ID {
-	state, ok := v.Pair()
-	switch {
-	case ok && state.Peer != [16]byte{}:
-		return state.Peer
-	case ok && state.Role == checkpoint.RolePrimary || first:
-		return v.ID()
-	}
-	return mirror.ID{}
+// hello is what a session says of the volume.
+func (v *volume) hello() mirror.DiskHello {
+	state, _ := v.Pair()
+	return mirror.DiskHello{ID: v.ID(), Peer: state.Peer, Size: v.Size()}
 }
 
 // update changes what the volume knows of its pair, durably.

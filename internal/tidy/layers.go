@@ -25,6 +25,7 @@ var layers = []layer{
 	{"internal/control", nil},
 	{"internal/disktest", []string{"checkpoint", "internal/bio"}},
 	{"internal/hist", nil},
+	{"internal/pair", []string{"blk", "vhostuser", "checkpoint", "colo", "mirror", "mirror/witness", "qmp"}},
 	{"internal/probe", nil},
 	{"internal/screen", nil},
 	{"internal/size", nil},
