@@ -87,7 +87,9 @@ type Pair struct {
 	leaving    error
 	quit       bool
 	seeking    bool
+	sought     bool // the peer of the beginning
 	busy       bool     // a secondary has a session
+	follows    bool     // a secondary's QEMU is there and takes a guest
 	known      bool     // and the machine knows of it
 	keeping    bool     // the disks are being made durable
 	keptEpoch  int64    // the newest that is; -1: none
@@ -195,13 +197,7 @@ func (p *Pair) begin(ctx context.Context) error {
 	err := updateAll(p.volumes, func(s *checkpoint.PairState) {
 		s.Pair, s.Role, s.Generation = p.cfg.Name, checkpoint.RolePrimary, p.generation
 	})
-	if err != nil {
-		return err
-	}
-	if p.cfg.Peer != "" {
-		p.seek(ctx)
-	}
-	return nil
+	return err
 }
 
 // loop steps the machine until ctx ends, the side is out, or what it needs cannot be.

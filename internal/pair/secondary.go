@@ -95,6 +95,8 @@ func (p *Pair) admit(peer *mirror.Hello) error {
 		return fmt.Errorf("this side is %s", p.phase())
 	case p.busy:
 		return errors.New("it has a primary")
+	case !p.follows:
+		return errors.New("its QEMU is not there yet")
 	}
 	if peer.Generation < p.generation {
 		return fmt.Errorf("%w: %d, known is %d", mirror.ErrOlderGeneration, peer.Generation, p.generation)
@@ -234,10 +236,15 @@ func (p *Pair) kept(epoch uint64, bases []uint32) {
 	p.keptEpoch, p.keptBases = int64(epoch), bases
 }
 
-// meet takes a new QEMU in: the one that is to follow must know before the memory comes.
+// meet takes a new QEMU in. A primary with a guest looks for its peer now; a secondary's QEMU must know
+// before the memory comes.
 func (p *Pair) meet(c *qmp.Client) {
 	p.status.monitor(c)
 	if !p.secondary {
+		if p.cfg.Peer != "" && !p.sought {
+			p.sought = true
+			p.seek(p.ctx)
+		}
 		return
 	}
 	p.work.Go(func() {
@@ -247,6 +254,8 @@ func (p *Pair) meet(c *qmp.Client) {
 		if err != nil {
 			p.log.Error("QEMU cannot be made to follow", "error", err)
 			p.status.problem(err)
+			return
 		}
+		p.run(func() { p.follows = true })
 	})
 }

@@ -1,0 +1,200 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/belay-vm/belay/tools/daemon"
+	"github.com/belay-vm/belay/tools/guest"
+	"github.com/belay-vm/belay/tools/pair"
+)
+
+// mirrorPort is where a side's belay awaits its primary.
+const mirrorPort = 7000
+
+// sides are a pair as its users have it: on each side a belay and a QEMU.
+type sides struct {
+	t       *testing.T
+	net     *pair.Net
+	disks   int
+	servers [2]*daemon.Daemon
+	vms     [2]*pair.Machine
+	extra   []string // flags of both belays
+}
+
+func newSides(t *testing.T, disks int) *sides {
+	t.Helper()
+	net, err := pair.NewNet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &sides{t: t, net: net, disks: disks, extra: []string{"--manual", "--plaintext"}}
+	t.Cleanup(p.end)
+	for _, id := range []pair.ID{pair.A, pair.B} {
+		for i := range disks {
+			cli(t, "create", p.volume(id, i), "--size", "256M")
+		}
+	}
+	return p
+}
+
+func (p *sides) end() {
+	for id := range p.vms {
+		if p.vms[id] != nil {
+			p.vms[id].Kill()
+		}
+		if s := p.servers[id]; s != nil {
+			s.Kill()
+			p.t.Logf("belay %v:\n%s", pair.ID(id), s.Log())
+		}
+	}
+	p.net.Close()
+}
+
+func (p *sides) volume(id pair.ID, disk int) string {
+	return filepath.Join(p.net.Side(id).Dir, "vol"+strconv.Itoa(disk))
+}
+
+func (p *sides) socket(id pair.ID, disk int) string { return p.net.Side(id).Path("disk" + strconv.Itoa(disk)) }
+
+// serve starts a belay in a role.
+func (p *sides) serve(id pair.ID, args ...string) {
+	p.t.Helper()
+	side := p.net.Side(id)
+	words := side.Inside(binary(), "pair")
+	words = append(words, args[0], p.volume(id, 0), "--socket-path", p.socket(id, 0),
+		"--qmp", side.Sockets().String(), "--num-queues", "1", "--log-level", logLevel())
+	for i := 1; i < p.disks; i++ {
+		words = append(words, "--disk", p.volume(id, i)+"="+p.socket(id, i))
+	}
+	server, err := daemon.Start(daemon.Command{Args: append(append(words, args[1:]...), p.extra...)})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.servers[id] = server
+}
+
+func logLevel() string {
+	if level := os.Getenv("BELAY_E2E_LOG"); level != "" {
+		return level
+	}
+	return "info"
+}
+
+func (p *sides) address(id pair.ID) string { return fmt.Sprintf("%s:%d", p.net.Side(id).Addr, mirrorPort) }
+
+func (p *sides) primary(id pair.ID) {
+	p.t.Helper()
+	p.serve(id, "primary", "--peer", p.address(id.Other()), "--migrate-uri",
+		p.net.Side(id.Other()).URI(coloPort), "--checkpoint-delay", "500ms")
+}
+
+func (p *sides) secondary(id pair.ID) {
+	p.t.Helper()
+	p.serve(id, "secondary", "--listen", p.address(id))
+}
+
+func (p *sides) boot(ctx context.Context, id pair.ID, incoming string) *pair.Machine {
+	p.t.Helper()
+	conf := guest.Config{CPUs: 1, Incoming: incoming}
+	for i := range p.disks {
+		conf.Disks = append(conf.Disks, guest.Disk{Socket: p.socket(id, i), Queues: 1})
+	}
+	if os.Getenv("BELAY_E2E_CONSOLE") != "" {
+		conf.Console = os.Stderr
+	}
+	vm, err := p.net.Side(id).Boot(ctx, conf)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.vms[id] = vm
+	return vm
+}
+
+// pairStatus is what the tests look at.
+type pairStatus struct {
+	Pair struct {
+		Role, State string
+		Epoch       int64
+		Pause       json.RawMessage `json:"last_pause"`
+	}
+}
+
+func (p *sides) status(id pair.ID) (s pairStatus) {
+	text, err := tryCLI("status", p.volume(id, 0), "--json")
+	if err == nil {
+		err = json.Unmarshal([]byte(text), &s)
+	}
+	if err != nil {
+		s.Pair.State = err.Error()
+	}
+	return s
+}
+
+// await waits until a side is in a state.
+func (p *sides) await(ctx context.Context, id pair.ID, state string) {
+	p.t.Helper()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		s := p.status(id)
+		if s.Pair.State == state {
+			p.t.Logf("%v is %s: epoch %d, pause %s", id, state, s.Pair.Epoch, s.Pair.Pause)
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-p.servers[id].Exited():
+			p.t.Fatalf("belay %v ended: %s", id, p.servers[id].Log())
+		case <-ctx.Done():
+			p.t.Fatalf("%v is %q, not %q", id, s.Pair.State, state)
+		}
+	}
+}
+
+// must is for errors of steps that have to succeed.
+func (p *sides) must(what string, err error) {
+	p.t.Helper()
+	if err != nil {
+		p.t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// TestColoSides has a guest on a pair: checkpoints under load, then its primary is killed, QEMU and
+// belay both, and it goes on at the secondary.
+func TestColoSides(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	defer cancel()
+	s := newSides(t, 1)
+	s.secondary(pair.B)
+	s.boot(ctx, pair.B, s.net.Side(pair.B).URI(coloPort))
+	s.primary(pair.A)
+	p := s.boot(ctx, pair.A, "")
+	shell(t, p, "mkfs.ext4 -q /dev/vda && mount -t ext4 /dev/vda /mnt && mkdir /mnt/ledger")
+	s.must("ledger", p.StartLedger("/mnt/ledger", 20*time.Millisecond))
+	s.await(ctx, pair.A, "protected")
+	s.must("checkpoints", p.Checkpoints(ctx, 20))
+	s.await(ctx, pair.A, "protected")
+	s.await(ctx, pair.B, "protected")
+
+	p.Kill()
+	s.servers[pair.A].Kill()
+	killed := time.Now()
+	cli(t, "failover", s.volume(pair.B, 0))
+	b := s.vms[pair.B]
+	s.await(ctx, pair.B, "alone")
+	s.must("running", b.AwaitRunning(ctx))
+	t.Logf("failover: %v", time.Since(killed))
+	s.must("guest", b.TakeOver(ctx))
+	s.must("ledger", b.AwaitRounds(ctx, 20))
+	s.must("ledger", b.StopLedger(ctx))
+	shell(t, b, "cd / && umount /mnt && e2fsck -fn /dev/vda")
+}
