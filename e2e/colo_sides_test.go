@@ -63,7 +63,9 @@ func (p *sides) volume(id pair.ID, disk int) string {
 	return filepath.Join(p.net.Side(id).Dir, "vol"+strconv.Itoa(disk))
 }
 
-func (p *sides) socket(id pair.ID, disk int) string { return p.net.Side(id).Path("disk" + strconv.Itoa(disk)) }
+func (p *sides) socket(id pair.ID, disk int) string {
+	return p.net.Side(id).Path("disk" + strconv.Itoa(disk))
+}
 
 // serve starts a belay in a role.
 func (p *sides) serve(id pair.ID, args ...string) {
@@ -89,7 +91,9 @@ func logLevel() string {
 	return "info"
 }
 
-func (p *sides) address(id pair.ID) string { return fmt.Sprintf("%s:%d", p.net.Side(id).Addr, mirrorPort) }
+func (p *sides) address(id pair.ID) string {
+	return fmt.Sprintf("%s:%d", p.net.Side(id).Addr, mirrorPort)
+}
 
 func (p *sides) primary(id pair.ID) {
 	p.t.Helper()
@@ -168,33 +172,59 @@ func (p *sides) must(what string, err error) {
 	}
 }
 
-// TestColoSides has a guest on a pair: checkpoints under load, then its primary is killed, QEMU and
-// belay both, and it goes on at the secondary.
-func TestColoSides(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
-	defer cancel()
-	s := newSides(t, 1)
-	s.secondary(pair.B)
-	s.boot(ctx, pair.B, s.net.Side(pair.B).URI(coloPort))
-	s.primary(pair.A)
-	p := s.boot(ctx, pair.A, "")
-	shell(t, p, "mkfs.ext4 -q /dev/vda && mount -t ext4 /dev/vda /mnt && mkdir /mnt/ledger")
-	s.must("ledger", p.StartLedger("/mnt/ledger", 20*time.Millisecond))
-	s.await(ctx, pair.A, "protected")
-	s.must("checkpoints", p.Checkpoints(ctx, 20))
-	s.await(ctx, pair.A, "protected")
-	s.await(ctx, pair.B, "protected")
+// follow has a guest with a ledger on A, protected by B.
+func (p *sides) follow(ctx context.Context) {
+	p.t.Helper()
+	p.secondary(pair.B)
+	p.boot(ctx, pair.B, p.net.Side(pair.B).URI(coloPort))
+	p.primary(pair.A)
+	a := p.boot(ctx, pair.A, "")
+	shell(p.t, a, "mkfs.ext4 -q /dev/vda && mount -t ext4 /dev/vda /mnt && mkdir /mnt/ledger")
+	p.must("ledger", a.StartLedger("/mnt/ledger", 20*time.Millisecond))
+	p.await(ctx, pair.A, "protected")
+	p.must("checkpoints", a.Checkpoints(ctx, 10))
+	p.await(ctx, pair.A, "protected")
+	p.await(ctx, pair.B, "protected")
+}
 
-	p.Kill()
-	s.servers[pair.A].Kill()
-	killed := time.Now()
-	cli(t, "failover", s.volume(pair.B, 0))
-	b := s.vms[pair.B]
-	s.await(ctx, pair.B, "alone")
-	s.must("running", b.AwaitRunning(ctx))
-	t.Logf("failover: %v", time.Since(killed))
-	s.must("guest", b.TakeOver(ctx))
-	s.must("ledger", b.AwaitRounds(ctx, 20))
-	s.must("ledger", b.StopLedger(ctx))
-	shell(t, b, "cd / && umount /mnt && e2fsck -fn /dev/vda")
+// goesOn shows that the guest lives on a side, and that its memory and its disk agree.
+func (p *sides) goesOn(ctx context.Context, id pair.ID) {
+	p.t.Helper()
+	vm := p.vms[id]
+	p.must("running", vm.AwaitRunning(ctx))
+	p.must("guest", vm.TakeOver(ctx))
+	p.must("ledger", vm.AwaitRounds(ctx, 20))
+}
+
+// sound ends the guest's work and looks at its file system.
+func (p *sides) sound(ctx context.Context, id pair.ID) {
+	p.t.Helper()
+	p.must("ledger", p.vms[id].StopLedger(ctx))
+	shell(p.t, p.vms[id], "cd / && umount /mnt && e2fsck -fn /dev/vda")
+}
+
+// TestColoSides has a guest on a pair: checkpoints under load, then its primary is killed, QEMU and
+// belay both, in either order, and it goes on at the secondary.
+func TestColoSides(t *testing.T) {
+	for _, first := range []string{"belay", "qemu"} {
+		t.Run(first, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(context.Background(), 70*time.Second)
+			defer cancel()
+			s := newSides(t, 1)
+			s.follow(ctx)
+			killed := time.Now()
+			if first == "belay" {
+				s.servers[pair.A].Kill()
+			}
+			s.vms[pair.A].Kill()
+			s.servers[pair.A].Kill()
+			if first == "belay" {
+				cli(t, "failover", s.volume(pair.B, 0))
+			}
+			s.await(ctx, pair.B, "alone")
+			t.Logf("failover: %v", time.Since(killed))
+			s.goesOn(ctx, pair.B)
+			s.sound(ctx, pair.B)
+		})
+	}
 }

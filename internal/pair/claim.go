@@ -32,6 +32,7 @@ func (p *Pair) ask(c colo.Claim) {
 			p.run(func() { p.unanswered(ctx, c) })
 			select {
 			case <-time.After(askAgain):
+			case <-p.decided:
 			case <-ctx.Done():
 			}
 		}
@@ -109,9 +110,14 @@ func (p *Pair) unanswered(ctx context.Context, c colo.Claim) {
 	}
 }
 
-// decide passes the operator's word on to a witness that he is.
+// decide passes on to a witness that is the operator what he said, or what the other side's own word
+// stands for.
 func (p *Pair) decide() {
 	if m, ok := p.cfg.Witness.(interface{ Decide() }); ok {
 		m.Decide()
+	}
+	select {
+	case p.decided <- struct{}{}:
+	default:
 	}
 }

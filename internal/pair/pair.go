@@ -68,6 +68,7 @@ type Pair struct {
 	qemu    *qemu
 	voice   *mailbox // what is said to the peer, in order
 	mute    chan struct{}
+	decided chan struct{} // the operator has said something
 	sink    *sink
 	front   chan struct{} // closed when stops are not answered any more
 	ctx     context.Context
@@ -87,7 +88,7 @@ type Pair struct {
 	leaving    error
 	quit       bool
 	seeking    bool
-	sought     bool // the peer of the beginning
+	sought     bool     // the peer of the beginning
 	busy       bool     // a secondary has a session
 	follows    bool     // a secondary's QEMU is there and takes a guest
 	known      bool     // and the machine knows of it
@@ -112,7 +113,8 @@ func newPair(cfg Config, role checkpoint.Role) (*Pair, error) {
 	p := &Pair{
 		cfg: cfg, log: cfg.Log, mail: newMailbox(), secondary: role == checkpoint.RoleSecondary,
 		timers: map[colo.Timer]*time.Timer{}, front: make(chan struct{}),
-		voice: newMailbox(), mute: make(chan struct{}), ctx: context.Background(), keptEpoch: mirror.Base,
+		voice: newMailbox(), mute: make(chan struct{}),
+		decided: make(chan struct{}, 1), ctx: context.Background(), keptEpoch: mirror.Base,
 	}
 	p.status.now.Epoch = mirror.Base
 	p.fence = newFence(mirror.BootClock, p.post)

@@ -144,7 +144,12 @@ func (p *Pair) fromPrimary(e mirror.Event) {
 	case mirror.ShutdownAnnounced:
 		p.post(colo.ShutdownAnnounced{})
 	case mirror.HandedOver:
-		p.tell(colo.HandedOver{Why: e.Text})
+		p.run(func() {
+			if p.known {
+				p.decide() // two of three want it
+				p.take(colo.HandedOver{Why: e.Text})
+			}
+		})
 	case mirror.GaveUp:
 		p.tell(colo.GaveUp{Why: e.Text})
 	}
