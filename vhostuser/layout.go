@@ -18,8 +18,8 @@ type layout interface {
 	setLog(l writeLog)
 	start() ([]resubmission, error) // once, after place
 	position() uint32               // for GET_VRING_BASE
-	content() [][]byte              // the ring's memory, but for our event suppression
-	fresh() bool                    // nothing was ever put into it
+	content() [][]byte              // the ring's memory that only we write, but for event suppression
+	fresh() bool                    // nothing was ever taken from it
 
 	available() bool // whether there is a chain to take
 	take(c *Chain) (bool, error)

@@ -215,5 +215,5 @@ func (s *split) position() uint32 { return uint32(s.lastAvail) }
 
 // content leaves out used.flags and avail_event.
 func (s *split) content() [][]byte {
-	return [][]byte{s.desc, s.avail, s.used[availIdxOff:s.availEventOff()]}
+	return [][]byte{s.used[availIdxOff:s.availEventOff()]}
 }

@@ -17,8 +17,9 @@ type Stopper interface {
 	Stopped(rings []RingDigest)
 }
 
-// RingDigest identifies a ring's content and position: where the device stood in it and all that
-// lies in its memory but the event suppression that the device itself writes.
+// RingDigest identifies a ring's state: where the device stood in it, and what it has put into it. What the
+// driver puts into it is left out: a front end starts a ring and lets the guest go on at once, so nobody
+// can say what the driver had there at the start.
 type RingDigest struct {
 	Queue  int
 	Digest uint64

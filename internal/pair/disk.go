@@ -86,10 +86,6 @@ func (d *Disk) enter(q *vhostuser.Queue) (*diskRing, error) {
 	if r != nil && r.q == q {
 		return r, nil
 	}
-	fresh, err := q.Fresh()
-	if err != nil {
-		return nil, err
-	}
 	digest, err := q.Digest()
 	if err != nil {
 		return nil, err
@@ -103,7 +99,7 @@ func (d *Disk) enter(q *vhostuser.Queue) (*diskRing, error) {
 	d.rings[q.Index()] = r
 	d.mu.Unlock()
 	old.close()
-	d.post(colo.RingStart{Ring: d.ring(q.Index()), Digest: colo.Digest(digest), Fresh: fresh})
+	d.post(colo.RingStart{Ring: d.ring(q.Index()), Digest: colo.Digest(digest), Fresh: q.Fresh()})
 	return r, nil
 }
 
