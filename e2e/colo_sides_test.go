@@ -192,8 +192,8 @@ func (p *sides) goesOn(ctx context.Context, id pair.ID) {
 	p.t.Helper()
 	vm := p.vms[id]
 	p.must("running", vm.AwaitRunning(ctx))
-	p.must("guest", vm.TakeOver(ctx))
 	p.must("ledger", vm.AwaitRounds(ctx, 20))
+	p.must("guest", vm.TakeOver(ctx))
 }
 
 // sound ends the guest's work and looks at its file system.
