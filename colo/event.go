@@ -13,6 +13,8 @@ type (
 	Resume struct{}
 	// ColoExit is the event COLO_EXIT.
 	ColoExit struct{ Reason string }
+	// MigrationFailed is the event MIGRATION with status failed: QEMU did not get as far as COLO.
+	MigrationFailed struct{ Why string }
 	// Shutdown is the event SHUTDOWN: the guest or an operator ended the machine.
 	Shutdown struct{ Reason string }
 	// Reset is the event RESET. Foreign says that not the guest itself asked for it.
@@ -125,6 +127,7 @@ type (
 func (Stop) event()              {}
 func (Resume) event()            {}
 func (ColoExit) event()          {}
+func (MigrationFailed) event()   {}
 func (Shutdown) event()          {}
 func (Reset) event()             {}
 func (MonitorLost) event()       {}

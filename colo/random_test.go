@@ -231,7 +231,7 @@ func TestPrimaryRandom(t *testing.T) {
 		w := newWatch(t)
 		var p Primary
 		if rapid.Bool().Draw(t, "warm") {
-			for _, e := range []Event{RingStart{Digest: 1}, PeerUp{}, Synced{}, Renewed{5}, Won{ClaimPair}} {
+			for _, e := range []Event{RingStart{Digest: 1}, PeerUp{}, Renewed{5}, Synced{}, Won{ClaimPair}} {
 				p = w.step(p, e)
 			}
 		}

@@ -84,6 +84,6 @@ func (b broken) tried(t *testing.T, seed uint64) bool {
 	if b.harmless != "" {
 		t.Errorf("seed %d: harmless because %s, but: %s", seed, b.harmless, r.Violation)
 	}
-	t.Logf("seed %d (%s): %s", seed, r.Fault, r.Violation)
+	t.Logf("seed %d %v: %s", seed, r.Lives, r.Violation)
 	return true
 }

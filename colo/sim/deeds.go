@@ -55,7 +55,7 @@ func (b *backend) doLocal(a colo.Action) bool {
 		b.timers[a.Timer] = 0
 	case colo.AskWitness:
 		b.asking++
-		b.ask(a.Claim, b.asking)
+		b.ask(a.Claim, b.asking, b.pairs)
 	case colo.Forgo:
 		b.asking++
 	case colo.KeepOwn, colo.Poison, colo.Commit, colo.Refuse:
@@ -164,8 +164,8 @@ func (b *backend) complete(e colo.Epoch) {
 }
 
 // renew asks for a promise every now and then.
-func (b *backend) renew() {
-	if b.dead || b.lost {
+func (b *backend) renew(pair int) {
+	if b.dead || b.lost || b.pairs != pair {
 		return
 	}
 	sent, p := b.now, b.peer
@@ -173,21 +173,21 @@ func (b *backend) renew() {
 		p.renewing = sent
 		p.take(colo.RenewalAsked{})
 	})
-	b.after(renewEvery, b.renew)
+	b.after(renewEvery, func() { b.renew(pair) })
 }
 
 // ask repeats a question to the witness until it is answered.
-func (b *backend) ask(c colo.Claim, question uint64) {
-	if b.dead || b.asking != question {
+func (b *backend) ask(c colo.Claim, question uint64, pair int) {
+	if b.dead || b.asking != question || b.pairs != pair {
 		return
 	}
 	b.after(b.between(200*time.Microsecond, 3*time.Millisecond), func() {
-		if b.dead || b.asking != question {
+		if b.dead || b.asking != question || b.pairs != pair {
 			return
 		}
 		if !b.witness {
 			b.take(colo.Unreachable{Claim: c})
-			b.after(askAgain, func() { b.ask(c, question) })
+			b.after(askAgain, func() { b.ask(c, question, pair) })
 			return
 		}
 		won := b.grant(c)
