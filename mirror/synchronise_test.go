@@ -160,7 +160,8 @@ func TestVerify(t *testing.T) {
 	if d := ask(Range{3 << 20, 1<<20 - 4096}, 1<<20); len(d) != 0 {
 		t.Errorf("%v differ", d)
 	}
-	if _, err := p.Verify(context.Background(), 0, markA, Range{0, 4096}, 4096); !errors.Is(err, ErrUnknownMark) {
+	_, err := p.Verify(context.Background(), 0, markA, Range{0, 4096}, 4096)
+	if !errors.Is(err, ErrUnknownMark) {
 		t.Error(err)
 	}
 }
