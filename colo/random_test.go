@@ -60,12 +60,14 @@ func witnessed(t *rapid.T, kind int) Event {
 // plain events carry nothing that matters.
 var plain = []Event{
 	Stop{}, Resume{}, ColoExit{}, Shutdown{}, Reset{}, Reset{Foreign: true}, MonitorLost{}, Yanked{}, QEMUGone{},
-	PeerUp{}, Synced{}, PeerLost{}, PeerLeft{}, GaveUp{}, HandedOver{}, Progress{}, RenewalAsked{}, Renewed{Until: 5},
-	ShutdownAnnounced{}, ShutdownAcked{}, DeadlinePassed{}, Failover{}, Quit{}, WriteFailed{}, Promoted{},
+	PeerUp{}, Synced{}, PeerLost{}, PeerLeft{}, GaveUp{}, HandedOver{}, Progress{}, RenewalAsked{},
+	Renewed{Until: 5}, ShutdownAnnounced{}, ShutdownAcked{}, DeadlinePassed{}, Failover{}, Quit{}, WriteFailed{}, Promoted{},
 }
 
 // common ones come more often; most of the others end the story.
-var common = []Event{Stop{}, Resume{}, PeerUp{}, Synced{}, Yanked{}, RenewalAsked{}, Promoted{}, ColoExit{}, PeerLost{}}
+var common = []Event{
+	Stop{}, Resume{}, PeerUp{}, Synced{}, Yanked{}, RenewalAsked{}, Promoted{}, ColoExit{}, PeerLost{},
+}
 
 func numbered(t *rapid.T, kind int) Event {
 	e := anyEpoch(t)

@@ -167,7 +167,7 @@ func (q *qemu) follow() error {
 		return err
 	}
 	q.post(parcelReply)
-	if q.fault == faultCont && q.chance(0.5) {
+	if q.fault == faultCont && q.chance(0.5) && q.allReady() {
 		q.meddle()
 	}
 	mem, err := q.await(parcelState, true)
@@ -198,6 +198,18 @@ func (q *qemu) follow() error {
 	q.vmStart()
 	q.post(parcelLoaded)
 	return nil
+}
+
+// allReady says whether the guest has started every device. Of a device that is not started there is no
+// ring to look at, and then cont cannot be told from a load by anything: that is why nobody but belay
+// may say it.
+func (q *qemu) allReady() bool {
+	for d := range q.disks {
+		if !q.mem.ready[d] {
+			return false
+		}
+	}
+	return true
 }
 
 // meddle is an operator who says cont while S waits for P's memory.
