@@ -19,7 +19,8 @@ type (
 	Shutdown struct{ Reason string }
 	// Reset is the event RESET. Foreign says that not the guest itself asked for it.
 	Reset struct{ Foreign bool }
-	// MonitorLost is a gap in the events: what follows is not all there was.
+	// MonitorLost is a gap in the events: what follows is not all there was. On p the controller looks
+	// after it whether QEMU still is in COLO, and gives ColoExit if not.
 	MonitorLost struct{ Cause string }
 	// BarrierPassed answers Barrier: all events that QEMU sent before were given.
 	BarrierPassed struct{ Seq uint64 }
@@ -92,7 +93,8 @@ type (
 	ShutdownAcked struct{}
 )
 
-// From the witness. The controller repeats a question until it is answered by Won or Lost; Won is given
+// From the witness, or, where there is none, from the operator: the question then waits for "belay
+// failover", and is Unreachable until it comes. The controller repeats a question until it is answered by Won or Lost; Won is given
 // when the new generation is durable at the witness and here.
 type (
 	// Won says that a claim holds: nobody else can get what it excludes.

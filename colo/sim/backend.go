@@ -40,6 +40,7 @@ type backend struct {
 	dead    bool
 
 	mirror  pipe // to the peer
+	express pipe // the same, for promises: they overtake
 	lost    bool // the peer was told to be lost
 	witness bool // the witness can be reached
 	oob     pipe // to QEMU's monitor
@@ -63,6 +64,7 @@ func (w *world) newBackend(name string) *backend {
 	b := &backend{world: w, name: name, witness: true, until: colo.Forever}
 	b.staged = map[colo.Epoch][maxDisks]uint64{}
 	b.mirror = pipe{clock: &w.clock, least: 20 * time.Microsecond, most: 500 * time.Microsecond}
+	b.express = pipe{clock: &w.clock, least: 20 * time.Microsecond, most: 500 * time.Microsecond}
 	b.oob = pipe{clock: &w.clock, least: 20 * time.Microsecond, most: 400 * time.Microsecond}
 	return b
 }

@@ -133,7 +133,7 @@ func (b *backend) doPeer(a colo.Action) bool {
 	case colo.Report:
 		b.send(colo.Reported(a))
 	case colo.Renew:
-		b.send(colo.Renewed{Until: b.renewing + promiseTime})
+		b.promise(b.renewing + promiseTime)
 	case colo.Leave:
 		b.send(colo.PeerLeft(a))
 	default:
@@ -169,11 +169,26 @@ func (b *backend) renew(pair int) {
 		return
 	}
 	sent, p := b.now, b.peer
-	b.mirror.send(func() {
+	b.express.slow = b.mirror.slow
+	b.express.send(func() {
+		if b.mirror.cut {
+			return
+		}
 		p.renewing = sent
 		p.take(colo.RenewalAsked{})
 	})
 	b.after(renewEvery, func() { b.renew(pair) })
+}
+
+// promise answers.
+func (b *backend) promise(until time.Duration) {
+	p, pair := b.peer, b.pairs
+	b.express.slow = b.mirror.slow
+	b.express.send(func() {
+		if !b.mirror.cut && b.pairs == pair {
+			p.take(colo.Renewed{Until: until})
+		}
+	})
 }
 
 // ask repeats a question to the witness until it is answered.

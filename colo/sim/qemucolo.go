@@ -174,6 +174,12 @@ func (q *qemu) follow() error {
 	if err != nil {
 		return err
 	}
+	if q.running {
+		// Somebody had said cont, and nobody had noticed, as no request was made since the last load.
+		// What a machine is that is loaded while it runs, nobody can say; this one ends.
+		q.after(0, q.die)
+		return errKilled
+	}
 	if q.fault == faultLoadRAM && q.chance(0.5) {
 		return errBroken
 	}
@@ -189,11 +195,6 @@ func (q *qemu) follow() error {
 	q.mem = mem // the cache is flushed
 	if q.fault == faultLoadDevices && q.chance(0.5) {
 		return errBroken
-	}
-	if q.running { // somebody had said cont
-		if err := q.vmStop(); err != nil {
-			return err
-		}
 	}
 	q.vmStart()
 	q.post(parcelLoaded)
