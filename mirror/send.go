@@ -1,6 +1,9 @@
 package mirror
 
-import "fmt"
+import (
+	"fmt"
+	"os"
+)
 
 // packing says what frames are made of a batch.
 type packing struct {
@@ -140,22 +143,36 @@ func (p *parcel) size(kind Kind) int {
 
 // read fills content from where the parts have it, and sums what was not summed before.
 func (p *parcel) read(content []byte) error {
+	rest := content
+	for parts := p.parts; len(parts) > 0; {
+		c, n, k := parts[0], parts[0].Len, 1
+		for k < len(parts) && parts[k].follows(&c, n) {
+			n += parts[k].Len
+			k++
+		}
+		if m, err := c.From.ReadAt(rest[:n], c.At); int64(m) < n {
+			return fmt.Errorf("reading byte %d: %w", c.At, err)
+		}
+		rest, parts = rest[n:], parts[k:]
+	}
 	part := 0
 	for i := range p.extents {
 		e := &p.extents[i]
 		if e.zero {
 			continue
 		}
-		c := &p.parts[part]
-		dst := content[:e.len]
+		if !p.parts[part].Summed {
+			e.sum = Checksum(content[:e.len])
+		}
 		content = content[e.len:]
 		part++
-		if n, err := c.From.ReadAt(dst, c.At); int64(n) < e.len {
-			return fmt.Errorf("reading byte %d: %w", c.At, err)
-		}
-		if !c.Summed {
-			e.sum = Checksum(dst)
-		}
 	}
 	return nil
+}
+
+// follows says whether the change lies in the same file, n bytes behind the beginning of another.
+func (c *Change) follows(first *Change, n int64) bool {
+	f, ok := first.From.(*os.File)
+	g, same := c.From.(*os.File)
+	return ok && same && f == g && c.At == first.At+n
 }
