@@ -6,7 +6,6 @@ import (
 	"context"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -68,17 +67,19 @@ func (b *bare) end() {
 	b.net.Close()
 }
 
-// formatted makes a volume with a file system and a file on it.
-func formatted(t *testing.T) string {
-	t.Helper()
-	w := newWorld(t, "256M", guest.Disk{Queues: 1})
-	w.boot()
-	w.format()
-	w.fill("files")
-	w.sh("umount /mnt")
-	w.powerOff()
-	w.stop()
-	return w.volume
+// format makes a file system with files on a side's volume.
+func (b *bare) format(ctx context.Context, id pair.ID, volume string) {
+	b.t.Helper()
+	b.serveAt(id, volume)
+	b.bootAt(ctx, id, "")
+	shell(b.t, b.vms[id], "mkfs.ext4 -q -E nodiscard /dev/vda; mount /dev/vda /mnt; mkdir /mnt/files\n"+
+		"cd /mnt/files; for i in $(seq 20); do head -c $((i * 5003)) /dev/urandom >$i; done; sha256sum * >sums")
+	if err := b.vms[id].PowerOff(); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := b.servers[id].Stop(); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 // copyVolume copies one, file or directory, holes and all.
@@ -98,13 +99,12 @@ func newBare(ctx context.Context, t *testing.T) *bare {
 	}
 	b := &bare{t: t, net: net}
 	t.Cleanup(b.end)
-	volume := formatted(t)
-	for _, id := range []pair.ID{pair.A, pair.B} {
-		side := net.Side(id)
-		own := filepath.Join(side.Dir, "vol")
-		copyVolume(t, volume, own)
-		b.serveAt(id, own)
-	}
+	ours, theirs := net.Side(pair.A).Path("vol"), net.Side(pair.B).Path("vol")
+	underTest().create(t, ours, "256M")
+	b.format(ctx, pair.A, ours)
+	copyVolume(t, ours, theirs)
+	b.serveAt(pair.A, ours)
+	b.serveAt(pair.B, theirs)
 	b.bootAt(ctx, pair.A, "")
 	b.bootAt(ctx, pair.B, net.Side(pair.B).URI(coloPort))
 	return b
