@@ -25,7 +25,7 @@ type Tracker struct {
 	cursor block         // where the next batch of the open epoch begins
 	idle   bool          // Next found nothing: the next change wakes
 	ready  chan struct{} // of one place
-	failed error // a batch could not be made
+	failed error         // a batch could not be made
 	closed bool
 }
 
