@@ -23,14 +23,13 @@ func (nullSink) ReadMark(Mark, int, []byte, int64) error { return nil }
 
 // fileSource hands out the same stretch of a file until it is cut.
 type fileSource struct {
-	from    io.ReaderAt
-	step    int64
-	apart   int64 // from one change to the next, in the file
-	summed  bool
-	left    int64 // bytes until Done
-	wake    chan struct{}
-	changes []Change
-	idle    bool
+	from   io.ReaderAt
+	step   int64
+	apart  int64 // from one change to the next, in the file
+	summed bool
+	left   int64 // bytes until Done
+	wake   chan struct{}
+	idle   bool
 }
 
 func (f *fileSource) Next(max int) (Batch, error) {
@@ -41,7 +40,8 @@ func (f *fileSource) Next(max int) (Batch, error) {
 	}
 	b := Batch{}
 	for off := int64(0); off < int64(max) && f.left > 0; off += f.step {
-		b.Changes = append(b.Changes, Change{Off: off, Len: f.step, From: f.from, At: off / f.step * f.apart % maxBulk, Summed: f.summed})
+		at := off / f.step * f.apart % maxBulk
+		b.Changes = append(b.Changes, Change{Off: off, Len: f.step, From: f.from, At: at, Summed: f.summed})
 		f.left -= f.step
 	}
 	return b, nil
