@@ -19,6 +19,8 @@ type (
 	Shutdown struct{ Reason string }
 	// Reset is the event RESET. Foreign says that not the guest itself asked for it.
 	Reset struct{ Foreign bool }
+	// Meddled is any other event that says that somebody changed the machine: DEVICE_DELETED and the like.
+	Meddled struct{ What string }
 	// MonitorLost is a gap in the events: what follows is not all there was. On p the controller looks
 	// after it whether QEMU still is in COLO, and gives ColoExit if not.
 	MonitorLost struct{ Cause string }
@@ -94,8 +96,8 @@ type (
 )
 
 // From the witness, or, where there is none, from the operator: the question then waits for "belay
-// failover", and is Unreachable until it comes. The controller repeats a question until it is answered by Won or Lost; Won is given
-// when the new generation is durable at the witness and here.
+// failover", and is Unreachable until it comes. The controller repeats a question until it is answered by
+// Won or Lost; Won is given when the new generation is durable at the witness and here.
 type (
 	// Won says that a claim holds: nobody else can get what it excludes.
 	Won struct{ Claim Claim }
@@ -132,6 +134,7 @@ func (ColoExit) event()          {}
 func (MigrationFailed) event()   {}
 func (Shutdown) event()          {}
 func (Reset) event()             {}
+func (Meddled) event()           {}
 func (MonitorLost) event()       {}
 func (BarrierPassed) event()     {}
 func (Yanked) event()            {}

@@ -86,6 +86,17 @@ func (p Primary) Phase() PrimaryPhase { return p.phase }
 // Protected says whether s could take over now.
 func (p Primary) Protected() bool { return p.phase == PrimaryPaired && p.common && p.link }
 
+// Renews says whether s is to be asked for promises. One that serves no more must not: s waits for the
+// end of the last.
+func (p Primary) Renews() bool {
+	switch p.phase {
+	case PrimarySyncing, PrimaryPairing, PrimaryPaired, PrimaryEnding:
+		return p.link
+	default:
+		return false
+	}
+}
+
 // Epoch is the newest epoch that was sealed, and whether there is one.
 func (p Primary) Epoch() (Epoch, bool) { return p.epoch, p.next > 0 }
 

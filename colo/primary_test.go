@@ -33,6 +33,8 @@ var primaryScenes = []scene{
 	{"device restart", paired, "stop quiet=9 acked:1 start=9 start-acked:1",
 		"drain-all seal:1 answer announce:1 release"},
 
+	{"the front end goes away", paired, "cut quiet acked:1 start=2 start-acked:1",
+		"drain-all seal:1 announce:1 release"},
 	{"two disks, one seal", paired + "start:1.0=4",
 		"stop quiet=9 acked:1 stop:1.0 STOP RESUME start=9 start:1.0=4 start-acked:1",
 		"drain-all seal:1 answer answer:1.0 announce:1 release release:1.0"},

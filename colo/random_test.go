@@ -61,7 +61,8 @@ func witnessed(t *rapid.T, kind int) Event {
 var plain = []Event{
 	Stop{}, Resume{}, ColoExit{}, Shutdown{}, Reset{}, Reset{Foreign: true}, MonitorLost{}, Yanked{}, QEMUGone{},
 	PeerUp{}, Synced{}, PeerLost{}, PeerLeft{}, GaveUp{}, HandedOver{}, Progress{}, RenewalAsked{},
-	Renewed{Until: 5}, ShutdownAnnounced{}, ShutdownAcked{}, DeadlinePassed{}, Failover{}, Quit{}, WriteFailed{}, Promoted{},
+	Renewed{Until: 5}, ShutdownAnnounced{}, ShutdownAcked{}, DeadlinePassed{}, Failover{}, Quit{},
+	WriteFailed{}, Promoted{}, Meddled{}, MigrationFailed{},
 }
 
 // common ones come more often; most of the others end the story.

@@ -32,7 +32,7 @@ var brokens = []broken{
 	{name: "PublishByPromise", rule: colo.PublishByPromise},
 	{name: "StopBeforeHandOver", rule: colo.StopBeforeHandOver},
 	{name: "TellShutdown", rule: colo.TellShutdown},
-	{name: "NoSealNoLoad", rule: colo.NoSealNoLoad},
+	{name: "NoSealNoLoad", rule: colo.NoSealNoLoad, with: colo.CheckDigest, only: []fault{faultMirrorBackP}},
 	{name: "LoadComplete", rule: colo.LoadComplete},
 	{name: "LoadAgain", rule: colo.LoadAgain},
 	{name: "ExitKeeps", rule: colo.ExitKeeps},

@@ -168,6 +168,10 @@ func (b *backend) renew(pair int) {
 	if b.dead || b.lost || b.pairs != pair {
 		return
 	}
+	m, ok := b.machine.(*primary)
+	if !ok || !m.Renews() {
+		return
+	}
 	sent, p := b.now, b.peer
 	b.express.slow = b.mirror.slow
 	b.express.send(func() {
