@@ -100,7 +100,8 @@ func TestColoLedgerAgrees(t *testing.T) {
 	shell(t, s, "umount /mnt; e2fsck -fn /dev/vda")
 }
 
-func bootReplica(ctx context.Context, t *testing.T, side *pair.Side, bytes int64, incoming string) *pair.Machine {
+func bootReplica(ctx context.Context, t *testing.T, side *pair.Side, bytes int64,
+	incoming string) *pair.Machine {
 	t.Helper()
 	image := side.Path("image")
 	args := pair.ReplicaPrimary(image)
