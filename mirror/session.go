@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -246,6 +247,8 @@ func explain(err error) error {
 	switch {
 	case isCertificate(err):
 		return fmt.Errorf("%w: %w", ErrCertificate, err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("%w: %w", ErrSilent, err)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), isNetwork(err):
 		return fmt.Errorf("%w: %w", ErrLost, err)
 	}
@@ -322,7 +325,7 @@ func (s *Session) watch() error {
 			return nil
 		case <-tick.C:
 		}
-		if s.out != nil && s.out.window.stalled(s.cfg.Timeout) {
+		if s.out != nil && !s.syncing() && s.out.window.stalled(s.cfg.Timeout) {
 			return fmt.Errorf("%w: nothing arrived for %v", ErrSlow, s.cfg.Timeout)
 		}
 		if !s.conn.spoke.Swap(false) {
