@@ -159,8 +159,8 @@ func (b *backend) pump(r colo.Ring) {
 
 // execute brings a request to the disk, if it is the disk that the guest means.
 func (b *backend) execute(req *request) {
-	if b.dead || !b.qemu.alive {
-		return
+	if b.dead || !b.qemu.alive || b.stopped {
+		return // what may still reach a disk that serves no more does no harm
 	}
 	d := req.ring.Disk
 	want := b.qemu.mem.expect[d]
@@ -174,7 +174,7 @@ func (b *backend) execute(req *request) {
 	if b.disk[d] != want {
 		b.failf("%s: disk %d is not the one that its guest's memory means (%v)", b.name, d, b.machine)
 	}
-	if b.machine.poisoned() && !b.stopped {
+	if b.machine.poisoned() {
 		b.failf("%s serves although it is poisoned", b.name)
 	}
 	b.disk[d] += mix(req.w)
