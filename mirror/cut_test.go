@@ -114,6 +114,19 @@ func throughEpoch(t *testing.T, g *pairing, st *Stream, s *side, epoch uint64) b
 	}
 }
 
+// TestCutsAreAligned: a frame that holds a disk's odd end cuts what follows between blocks.
+func TestCutsAreAligned(t *testing.T) {
+	var p parcel
+	p.add(Change{Off: 1 << 30, Len: 3 * sector})
+	rest := p.add(Change{Len: 2 << 20})
+	if rest.Off%cutAlign != 0 || rest.Off != maxBulk-cutAlign || !p.full() {
+		t.Errorf("%+v after %d bytes", rest, p.bulk)
+	}
+	if rest = (&parcel{}).add(rest); rest.Off != 2*maxBulk-cutAlign || rest.Len != cutAlign {
+		t.Errorf("%+v", rest)
+	}
+}
+
 func TestCommon(t *testing.T) {
 	p := Hello{Marks: []Mark{{5, 9}, {5, 8}, {4, 30}, {}}}
 	for _, c := range []struct {

@@ -71,13 +71,19 @@ func (d *dispatcher) add(c Change) error {
 	return nil
 }
 
-func (p *parcel) full() bool { return p.bulk == maxBulk || len(p.extents) == maxExtents }
+// cutAlign is where changes are cut that do not fit into a frame, in bytes: stores take whole blocks.
+const cutAlign = 4096
+
+func (p *parcel) full() bool { return p.room() == 0 || len(p.extents) == maxExtents }
+
+// room is how much of a change fits; a disk's last block may be shorter than a block.
+func (p *parcel) room() int64 { return (maxBulk - p.bulk) &^ (cutAlign - 1) }
 
 // add takes what fits of a change and returns the rest.
 func (p *parcel) add(c Change) (rest Change) {
 	invariant(c.Off >= 0 && c.Off%sector == 0 && c.Len%sector == 0, "a change in sectors")
 	head, rest := c, Change{}
-	if room := maxBulk - p.bulk; !c.Zero && c.Len > room {
+	if room := p.room(); !c.Zero && c.Len > room {
 		head, rest = c.cut(room)
 	}
 	if !c.Zero {
