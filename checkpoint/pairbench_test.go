@@ -93,3 +93,48 @@ func benchLoad(b *testing.B, blocks int) {
 		b.Fatal(err)
 	}
 }
+
+// BenchmarkTake is the time that it takes to find what changed, for each of 10,000 random blocks.
+func BenchmarkTake(b *testing.B) {
+	const disk, blocks = 1 << 21, 10000
+	dir := b.TempDir() + "/vol"
+	if err := Create(dir, CreateOptions{Size: disk * blockSize}); err != nil {
+		b.Fatal(err)
+	}
+	s, err := Open(dir, Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	tr, err := s.Track()
+	if err != nil {
+		b.Fatal(err)
+	}
+	buf := AlignedBuffer(blockSize)
+	for i := range int64(blocks) {
+		if _, err := s.WriteAt(buf, i*40503%disk*blockSize); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		for i := range int64(blocks) {
+			if err := tr.Add(i*40503%disk*blockSize, blockSize); err != nil {
+				b.Fatal(err)
+			}
+		}
+		for {
+			batch, err := tr.Next(1 << 20)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if batch == nil {
+				break
+			}
+			batch.Release()
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/blocks, "ns/block")
+	tr.Close()
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+}
