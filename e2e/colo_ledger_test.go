@@ -31,9 +31,7 @@ func TestColoLedgerFinds(t *testing.T) {
 	if err := p.AwaitRounds(ctx, 10); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.StartCOLO(ctx, s, b.net.Side(pair.B).URI(coloPort), 500*time.Millisecond); err != nil {
-		t.Fatal(err)
-	}
+	b.startCOLO(ctx, pair.A)
 	if err := p.Checkpoints(ctx, 5); err != nil {
 		t.Fatal(err)
 	}
