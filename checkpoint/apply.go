@@ -143,7 +143,7 @@ func (s *state) applyRollback(payload []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := s.ensureRollback(p, records); err != nil {
+	if err := s.orSweep(func() error { return s.ensureRollback(p, records) }); err != nil {
 		return err
 	}
 	s.rollback(p, records, &point{time: time.Unix(0, r.time)})

@@ -25,6 +25,10 @@
 //   - base: a read-only image under a volume, read where nothing was written;
 //   - intent: a note on the device, beside the data, that stands for a journal record until the
 //     next flush round;
+//   - tracker: knows which blocks changed and were not yet sent to the other side of a pair, epoch by
+//     epoch of its own;
+//   - stage: what is to become the state at one stroke, in slots that nothing names; load: to do that,
+//     on top of the state at a point, its base;
 //   - flush round: what makes the journal and everything in it durable, for all who wait;
 //   - snapshot: the block map and all that belongs to it, written out so that the journal can
 //     begin anew.

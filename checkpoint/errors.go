@@ -35,6 +35,8 @@ var (
 	ErrMirrored = errors.New("the volume is being mirrored")
 	// ErrTooMany marks what would exceed a limit of the format.
 	ErrTooMany = errors.New("limit of the format reached")
+	// errCounts marks a slot that cannot be named once more.
+	errCounts = fmt.Errorf("references to a slot: %w", ErrTooMany)
 	// ErrBase marks a base image that is missing or not the one the volume was made on.
 	ErrBase = errors.New("base image")
 )

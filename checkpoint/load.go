@@ -28,25 +28,39 @@ func (s *Store) Load(ctx context.Context, st *Stage, base uint32, name string) (
 	if err := st.Seal(); err != nil {
 		return LoadResult{}, err
 	}
-	s.admin.Lock()
-	defer s.admin.Unlock()
-	if err := ctx.Err(); err != nil {
-		return LoadResult{}, err
-	}
-	if err := s.catchUp(); err != nil {
-		return LoadResult{}, err
-	}
 	l := loading{stage: st, base: epoch(base)}
 	l.made = &point{name: name, retired: true, time: time.Now()}
-	err := s.withRoom(func() error { return s.loadStage(&l) })
-	if errors.Is(err, ErrTooMany) { // a slot may be counted by what only waits to be swept
-		if e := s.sweepNow(); e != nil {
-			return LoadResult{}, e
+	for try := 0; ; try++ {
+		if err := ctx.Err(); err != nil {
+			return LoadResult{}, err
 		}
-		err = s.withRoom(func() error { return s.loadStage(&l) })
+		err := s.loadStage(&l)
+		if err == nil || try == 3 {
+			return l.result, err
+		}
+		if err := s.loadHelp(err); err != nil {
+			return LoadResult{}, err
+		}
 	}
-	return l.result, err
 }
+
+// loadHelp does something about what is against a load, or returns it.
+func (s *Store) loadHelp(err error) error {
+	s.admin.Lock()
+	defer s.admin.Unlock()
+	switch {
+	case err == errOwing:
+		return s.catchUp()
+	case err == errJournalFull:
+		return s.snapshot()
+	case errors.Is(err, errCounts): // by what only waits to be swept, perhaps
+		return s.sweepNow()
+	}
+	return err
+}
+
+// errOwing says that replay left something to be made up for.
+var errOwing = errors.New("the map is not up to date")
 
 // loading is a load under way.
 type loading struct {
@@ -66,19 +80,20 @@ var loadOrder = []step[loading]{
 	{"release what came before", (*Store).releaseLoaded},
 }
 
-// loadStage does it. The admin lock is held, so that the records it reads stay where they are.
+// loadStage does it. It does not take the admin lock, for which it might have to wait as long as a
+// snapshot takes: the records that it reads are in memory, but for those of an epoch in which there
+// was a snapshot, and while the mutex is held nobody gives up the pages in which they lie.
 func (s *Store) loadStage(l *loading) error {
-	seen, err := s.findDropped(l)
-	if err != nil {
-		return err
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	base, err := s.mayLoad(l)
-	if err == nil && s.seq != seen { // somebody wrote meanwhile
-		l.records, err = holding(l.base, s.behind(base), s.pages)
-	}
 	if err != nil {
+		return err
+	}
+	if s.owed.leaves > 0 || s.skipped {
+		return errOwing
+	}
+	if l.records, err = holding(l.base, s.behind(base), s.pages); err != nil {
 		return err
 	}
 	e := &l.stage.entries
@@ -89,23 +104,6 @@ func (s *Store) loadStage(l *loading) error {
 		return errJournalFull
 	}
 	return perform(s, loadOrder, l)
-}
-
-// findDropped finds what was changed since the base, as of the last record.
-func (s *Store) findDropped(l *loading) (sequence, error) {
-	s.mu.Lock()
-	var runs []stored
-	p, err := s.mayLoad(l)
-	if err == nil {
-		runs = s.behind(p)
-	}
-	seen := s.seq
-	s.mu.Unlock()
-	if err != nil {
-		return 0, err
-	}
-	l.records, err = holding(l.base, runs, s.pages)
-	return seen, err
 }
 
 // mayLoad returns the base, or what is against a load. The mutex is held.
@@ -169,6 +167,7 @@ func (s *Store) enterLoad(l *loading) error {
 	for _, p := range l.stage.entries.places {
 		r.blocks += p.n
 	}
+	l.result.Dropped = 0
 	for _, d := range l.records {
 		l.result.Dropped += uint64(d.n)
 	}

@@ -107,7 +107,7 @@ func (s *state) applyLoad(payload []byte, loose []looseStage) error {
 	if err != nil {
 		return err
 	}
-	if err := s.ensureLoad(base, records, e.places); err != nil {
+	if err := s.orSweep(func() error { return s.ensureLoad(base, records, e.places) }); err != nil {
 		return err
 	}
 	s.become(records, e, r.start.point())

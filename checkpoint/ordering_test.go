@@ -40,6 +40,7 @@ func flushSwap(from, to string) func() { return func() { flushOrder = move(flush
 func narrow(p *plan) {
 	p.narrow = true
 	p.weights[doFlush], p.weights[doSnapshot], p.weights[doTend] = 40, 20, 20
+	p.weights[doStage], p.weights[doLoad], p.weights[doTrack] = 0, 0, 0
 }
 
 // often makes every plan one in which quick flushes happen, and edits it.

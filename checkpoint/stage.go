@@ -65,7 +65,9 @@ func (st *Stage) Write(off int64, p []byte) error {
 	if err != nil {
 		return err
 	}
-	p = st.s.padded(p, n)
+	if p, err = st.s.padded(p, b, n); err != nil {
+		return err
+	}
 	xs, err := st.reserve(n)
 	if err != nil {
 		return err
@@ -87,6 +89,18 @@ func (st *Stage) Zero(off, length int64) error {
 	if err != nil {
 		return err
 	}
+	if in := length % blockSize; in != 0 {
+		rest, err := st.s.beyond(b+block(n-1), in)
+		if err != nil {
+			return err
+		}
+		if allZero(rest) >= 0 { // the disk ends within a block that cannot be all zeroes
+			n--
+			if err := st.Write(off+length-in, make([]byte, in)); err != nil || n == 0 {
+				return err
+			}
+		}
+	}
 	return st.append(b, []extent{{slotZero, n}}, nil)
 }
 
@@ -100,14 +114,45 @@ func (st *Stage) span(off, length int64) (block, uint64, error) {
 	return block(off / blockSize), uint64(length+blockSize-1) / blockSize, nil
 }
 
-// padded returns data as whole blocks that the device can take.
-func (s *Store) padded(p []byte, blocks uint64) []byte {
-	if uint64(len(p)) == blocks*blockSize && aligned([]unix.Iovec{vectorOf(p)}, s.align) {
-		return p
+// padded returns data for n blocks from b as whole blocks that the device can take. Where the disk
+// ends within the last one the rest of it stays what it is: it may be seen when the disk grows.
+func (s *Store) padded(p []byte, b block, n uint64) ([]byte, error) {
+	whole := uint64(len(p)) == n*blockSize
+	if whole && aligned([]unix.Iovec{vectorOf(p)}, s.align) {
+		return p, nil
 	}
-	q := alignedBytes(int(blocks) * blockSize)
+	q := alignedBytes(int(n) * blockSize)
 	copy(q, p)
-	return q
+	if whole {
+		return q, nil
+	}
+	rest, err := s.beyond(b+block(n-1), int64(len(p)%blockSize))
+	copy(q[len(p):], rest)
+	return q, err
+}
+
+// beyond returns what a block holds from byte in on: the disk ends there, so that no guest changes
+// it.
+func (s *Store) beyond(b block, in int64) ([]byte, error) {
+	p := make([]byte, blockSize-in)
+	s.mu.Lock()
+	err := s.ensureRead(b, 1)
+	var e entry
+	if err == nil {
+		e, _ = s.blocks.run(b, 1)
+	}
+	gen := s.limbo.enter()
+	s.mu.Unlock()
+	defer s.unpin(gen)
+	switch {
+	case err != nil:
+		return nil, err
+	case e.placed():
+		return p, s.readSlots(p, e.slot(), in)
+	case e.slot() == slotNone && s.base != nil:
+		_, err = s.base.ReadAt(p, int64(b)*blockSize+in)
+	}
+	return p, err
 }
 
 // reserve takes n free slots, making room as for a write of the guest.

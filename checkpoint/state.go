@@ -382,7 +382,7 @@ func (s *state) ensureRollback(p *point, records []death) error {
 			return err
 		}
 		if !s.slots.retainable(x) {
-			return fmt.Errorf("%w: slot %d is part of too many branches; delete some", ErrTooMany, x.first)
+			return fmt.Errorf("%w: slot %d is part of too many branches; delete some", errCounts, x.first)
 		}
 	}
 	return nil

@@ -25,6 +25,7 @@ type Tracker struct {
 	cursor block         // where the next batch of the open epoch begins
 	idle   bool          // Next found nothing: the next change wakes
 	ready  chan struct{} // of one place
+	failed error         // a batch could not be made
 	closed bool
 }
 
@@ -43,6 +44,9 @@ type Change struct {
 	Off, Len int64
 	Zero     bool  // it reads as zeroes
 	Place    int64 // the byte of the data area where its data lies; -1: it has none of its own
+
+	Sum    uint32 // CRC32C of the data, made when the guest wrote it
+	Summed bool   // there is one: the volume has payload checksums
 }
 
 // Batch is what Next took: ranges of one epoch. Where nothing changes meanwhile they ascend.

@@ -19,6 +19,12 @@ func track(t *testing.T, s *Store) *Tracker {
 // is left. It returns the bytes that were data.
 func takeInto(t *testing.T, tr *Tracker, disk []byte, max int64) (data int64, done bool) {
 	t.Helper()
+	summed := false
+	defer func() {
+		if data > 1<<19 && tr.s.sums != nil && !summed {
+			t.Error("no change has a sum")
+		}
+	}()
 	for {
 		b, err := tr.Next(max)
 		if err != nil {
@@ -34,6 +40,10 @@ func takeInto(t *testing.T, tr *Tracker, disk []byte, max int64) (data int64, do
 			if err := b.ReadAt(disk[c.Off:c.Off+c.Len], c.Off); err != nil {
 				t.Fatal(err)
 			}
+			if c.Summed && c.Sum != payloadSum(disk[c.Off:c.Off+c.Len]) {
+				t.Fatalf("sum of %+v differs", c)
+			}
+			summed = summed || c.Summed && c.Len > blockSize
 		}
 		b.Release()
 		if b.Done {

@@ -1,15 +1,18 @@
 package checkpoint
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Next takes up to max bytes, at least a block, of what changed: of the oldest epoch of which
 // something is left. It returns nil if there is nothing; Ready tells when to ask again. An ended
-// epoch of which nothing is left yields one empty batch that is Done.
+// epoch of which nothing is left yields one empty batch that is Done. An error stays.
 func (t *Tracker) Next(max int64) (*Batch, error) {
 	s := t.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.poisoned(); err != nil {
+	if err := errors.Join(t.failed, s.poisoned()); err != nil {
 		return nil, err
 	}
 	if t.closed || len(t.ended) == 0 && t.open.n == 0 {
@@ -26,7 +29,13 @@ func (t *Tracker) Next(max int64) (*Batch, error) {
 		b.Epoch = b.of.number
 		b.Changes, err = t.take(&b.of.left, &b.of.cursor, b.of.late, blocks)
 	}
+	for i := range b.Changes {
+		if err == nil {
+			err = s.sumChange(&b.Changes[i])
+		}
+	}
 	if err != nil {
+		t.failed = err // what was taken is lost: no epoch is whole any more
 		return nil, err
 	}
 	t.pin(b)
@@ -60,7 +69,7 @@ func (t *Tracker) unpin(q *endedEpoch) {
 }
 
 // take removes up to so many blocks from a set, going on at the cursor and around, and returns what
-// they are. After an error the set is as it was.
+// they are.
 func (t *Tracker) take(set *blockSet, cursor *block, late map[block]slot, blocks uint64) ([]Change, error) {
 	var taken []Change
 	for blocks = max(blocks, 1); blocks > 0 && set.n > 0; {
@@ -71,9 +80,6 @@ func (t *Tracker) take(set *blockSet, cursor *block, late map[block]slot, blocks
 		}
 		at, n, err := t.find(b, n, late)
 		if err != nil {
-			for _, c := range taken {
-				set.add(block(c.Off/blockSize), uint64(c.Len+blockSize-1)/blockSize)
-			}
 			return nil, err
 		}
 		set.remove(b, n)
@@ -121,6 +127,13 @@ func (t *Tracker) appendChange(taken []Change, b block, n uint64, at slot) []Cha
 		return taken
 	}
 	return append(taken, c)
+}
+
+// addAll puts ranges into the open epoch. The mutex is held.
+func (t *Tracker) addAll(cs []Change) {
+	for _, c := range cs {
+		t.open.add(block(c.Off/blockSize), uint64(c.Len+blockSize-1)/blockSize)
+	}
 }
 
 func (c Change) continues(d Change) bool {
@@ -186,9 +199,7 @@ func (b *Batch) Return() {
 	s := b.t.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, c := range b.Changes {
-		b.t.open.add(block(c.Off/blockSize), uint64(c.Len+blockSize-1)/blockSize)
-	}
+	b.t.addAll(b.Changes)
 	b.release()
 	b.t.wake()
 	s.limbo.collect(s.release)

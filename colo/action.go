@@ -15,7 +15,7 @@ import (
 //	AnnounceShutdown      ShutdownAcked
 //	AskWitness            Won or Lost; Unreachable in between
 //	Barrier               BarrierPassed
-//	Yank                  Yanked
+//	Yank                  Yanked, or MonitorLost when there is no monitor (again, if it was lost before)
 //	EndQEMU               QEMUGone
 //	Load                  Loaded
 //	Promote               Promoted

@@ -54,6 +54,10 @@
 //	nothing (no STOP)              any                     unknown          Poison
 //	COLO_EXIT, now or earlier      any                     its own          KeepOwn, digest as its own
 //
+// Somebody's cont between S's stop and its load looks like a load. The rings give it away, as they are S's
+// own; of a device that its guest has not started there is none to look at, so nobody but belay may send
+// cont to S.
+//
 // A vhost reply never waits for a QMP event: rings are held instead, until a barrier on the event
 // connection has shown that every earlier event was read.
 //

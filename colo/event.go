@@ -13,11 +13,16 @@ type (
 	Resume struct{}
 	// ColoExit is the event COLO_EXIT.
 	ColoExit struct{ Reason string }
+	// MigrationFailed is the event MIGRATION with status failed: QEMU did not get as far as COLO.
+	MigrationFailed struct{ Why string }
 	// Shutdown is the event SHUTDOWN: the guest or an operator ended the machine.
 	Shutdown struct{ Reason string }
 	// Reset is the event RESET. Foreign says that not the guest itself asked for it.
 	Reset struct{ Foreign bool }
-	// MonitorLost is a gap in the events: what follows is not all there was.
+	// Meddled is any other event that says that somebody changed the machine: DEVICE_DELETED and the like.
+	Meddled struct{ What string }
+	// MonitorLost is a gap in the events: what follows is not all there was. On p the controller looks
+	// after it whether QEMU still is in COLO, and gives ColoExit if not.
 	MonitorLost struct{ Cause string }
 	// BarrierPassed answers Barrier: all events that QEMU sent before were given.
 	BarrierPassed struct{ Seq uint64 }
@@ -90,8 +95,9 @@ type (
 	ShutdownAcked struct{}
 )
 
-// From the witness. The controller repeats a question until it is answered by Won or Lost; Won is given
-// when the new generation is durable at the witness and here.
+// From the witness, or, where there is none, from the operator: the question then waits for "belay
+// failover", and is Unreachable until it comes. The controller repeats a question until it is answered by
+// Won or Lost; Won is given when the new generation is durable at the witness and here.
 type (
 	// Won says that a claim holds: nobody else can get what it excludes.
 	Won struct{ Claim Claim }
@@ -125,8 +131,10 @@ type (
 func (Stop) event()              {}
 func (Resume) event()            {}
 func (ColoExit) event()          {}
+func (MigrationFailed) event()   {}
 func (Shutdown) event()          {}
 func (Reset) event()             {}
+func (Meddled) event()           {}
 func (MonitorLost) event()       {}
 func (BarrierPassed) event()     {}
 func (Yanked) event()            {}

@@ -53,6 +53,7 @@ type Primary struct {
 	broken Rule
 
 	link   bool // the mirror connection stands
+	synced bool // s has what there was
 	colo   bool // StartColo was ordered: S's QEMU may load
 	common bool // s has reported an epoch: it may take over
 	ending bool // SHUTDOWN was seen
@@ -84,6 +85,17 @@ func (p Primary) Phase() PrimaryPhase { return p.phase }
 
 // Protected says whether s could take over now.
 func (p Primary) Protected() bool { return p.phase == PrimaryPaired && p.common && p.link }
+
+// Renews says whether s is to be asked for promises. One that serves no more must not: s waits for the
+// end of the last.
+func (p Primary) Renews() bool {
+	switch p.phase {
+	case PrimarySyncing, PrimaryPairing, PrimaryPaired, PrimaryEnding:
+		return p.link
+	default:
+		return false
+	}
+}
 
 // Epoch is the newest epoch that was sealed, and whether there is one.
 func (p Primary) Epoch() (Epoch, bool) { return p.epoch, p.next > 0 }
@@ -141,13 +153,11 @@ func (s *primary) onMirror(e Event) bool {
 	switch e := e.(type) {
 	case PeerUp:
 		if s.phase == PrimaryAlone && !s.ending {
-			s.phase, s.link = PrimarySyncing, true
+			s.phase, s.link, s.synced, s.until = PrimarySyncing, true, false, 0
 		}
 	case Synced:
-		if s.phase == PrimarySyncing {
-			s.phase = PrimaryPairing
-			s.do(AskWitness{ClaimPair})
-		}
+		s.synced = s.phase == PrimarySyncing
+		s.pairUp()
 	case PeerLost:
 		s.link = false
 		s.giveUp(e.Cause)
@@ -180,6 +190,8 @@ func (s *primary) onRest(e Event) {
 	switch e := e.(type) {
 	case ColoExit:
 		s.coloExit(e.Reason)
+	case MigrationFailed:
+		s.coloExit(e.Why)
 	case Shutdown:
 		s.shutdown()
 	case MonitorLost:
@@ -257,6 +269,7 @@ func (s *primary) expired(t Timer, seq uint64) {
 
 func (s *primary) renewed(until time.Duration) {
 	s.until = max(s.until, until)
+	s.pairUp()
 	if s.phase == PrimaryPaired || s.phase == PrimaryEnding {
 		s.serveUntil(s.until)
 	}

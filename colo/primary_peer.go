@@ -8,6 +8,14 @@ import "slices"
 // has not got: win the witness, yank, answer, heartbeat. When the witness does not answer, the yank goes
 // first all the same, as it hurts nobody who is given up; the stop is answered and the rings stay held.
 
+// pairUp asks for a pair when s is worth it, and has promised: from then on p publishes by its promise.
+func (s *primary) pairUp() {
+	if s.phase == PrimarySyncing && s.synced && s.until > 0 {
+		s.phase = PrimaryPairing
+		s.do(AskWitness{ClaimPair})
+	}
+}
+
 func (s *primary) claimWon(c Claim) {
 	switch {
 	case c == ClaimPair && s.phase == PrimaryPairing:
@@ -163,7 +171,7 @@ func (s *primary) settle() {
 // coloExit: QEMU has nobody any more to send checkpoints to, and waits to be told.
 func (s *primary) coloExit(reason string) {
 	if s.phase == PrimaryPaired {
-		s.giveUp("QEMU left COLO: " + reason)
+		s.giveUp("QEMU has left COLO: " + reason)
 	}
 }
 

@@ -207,8 +207,8 @@ func (s *primary) release() {
 	}
 }
 
-// disconnected forgets a disk's rings. There is no stop to answer, and no seal: if QEMU goes on with a
-// checkpoint nevertheless, s finds that none stands.
+// disconnected forgets a disk's rings. There is no stop to answer, but it is one, so it seals: QEMU may go
+// on with a checkpoint. If that is faster than the seal, s finds that none stands, or that it is not whole.
 func (s *primary) disconnected(disk int) {
 	for r := range s.rings {
 		if r.Disk == disk {
@@ -216,6 +216,9 @@ func (s *primary) disconnected(disk int) {
 		}
 	}
 	s.forget(func(r Ring) bool { return r.Disk == disk })
+	if s.phase == PrimaryPaired && s.stage == sealNone {
+		s.drainAll()
+	}
 }
 
 // forget drops stops that nobody waits for any more.

@@ -6,7 +6,7 @@ import (
 )
 
 // paired is a primary whose one ring runs, and whose peer has loaded epoch 0.
-const paired = "start=1 up synced promised won:pair stop quiet=7 acked:0 STOP RESUME start=7 start-acked:0 " +
+const paired = "start=1 up promised synced won:pair stop quiet=7 acked:0 STOP RESUME start=7 start-acked:0 " +
 	"reported:0 "
 
 // holding is the same one with a stop that waits for epoch 1 to be acknowledged.
@@ -14,12 +14,12 @@ const holding = paired + "stop quiet=9 "
 
 var primaryScenes = []scene{
 	{"alone", "", "start stop drained=3", "release drain answer"},
-	{"a peer comes", "start", "up synced won:pair", "ask colo"},
-	{"no ring runs: its seal goes first", "", "up synced won:pair quiet acked:0",
+	{"a peer comes", "start", "up promised synced won:pair", "ask colo"},
+	{"no ring runs: its seal goes first", "", "up promised synced won:pair quiet acked:0",
 		"ask drain-all seal:0 colo"},
-	{"a stop in between", "start up synced stop", "won:pair drained quiet=3 acked:0",
+	{"a stop in between", "start up promised synced stop", "won:pair drained quiet=3 acked:0",
 		"drain-all seal:0 colo answer"},
-	{"somebody else has the volume", "start up synced", "beaten:pair", "halt end-qemu"},
+	{"somebody else has the volume", "start up promised synced", "beaten:pair", "halt end-qemu"},
 	{"a peer goes while it is synchronised", "start up", "lost", "give-up"},
 
 	{"a checkpoint", paired, "stop quiet=9 acked:1 STOP reported:1 RESUME start=9 start-acked:1",
@@ -33,6 +33,8 @@ var primaryScenes = []scene{
 	{"device restart", paired, "stop quiet=9 acked:1 start=9 start-acked:1",
 		"drain-all seal:1 answer announce:1 release"},
 
+	{"the front end goes away", paired, "cut quiet acked:1 start=2 start-acked:1",
+		"drain-all seal:1 announce:1 release"},
 	{"two disks, one seal", paired + "start:1.0=4",
 		"stop quiet=9 acked:1 stop:1.0 STOP RESUME start=9 start:1.0=4 start-acked:1",
 		"drain-all seal:1 answer answer:1.0 announce:1 release release:1.0"},
@@ -76,10 +78,10 @@ var primaryScenes = []scene{
 	{"the disk fails, alone", "start", "broken-disk", "pass-errors"},
 	{"the disk fails while giving up", paired + "lost", "broken-disk won:alone yanked",
 		"free yank pass-errors beat"},
-	{"the disk fails before s could serve", "start up synced promised won:pair", "broken-disk",
+	{"the disk fails before s could serve", "start up promised synced won:pair", "broken-disk",
 		"pass-errors"},
 	{"belay is told to end", paired, "quit gone", "halt end-qemu hand-over"},
-	{"a new peer, counted from 0", paired + "lost won:alone yanked up synced won:pair",
+	{"a new peer, counted from 0", paired + "lost won:alone yanked up promised synced won:pair",
 		"stop quiet=9 acked:0",
 		"drain-all seal:0 answer"},
 }

@@ -60,12 +60,15 @@ func witnessed(t *rapid.T, kind int) Event {
 // plain events carry nothing that matters.
 var plain = []Event{
 	Stop{}, Resume{}, ColoExit{}, Shutdown{}, Reset{}, Reset{Foreign: true}, MonitorLost{}, Yanked{}, QEMUGone{},
-	PeerUp{}, Synced{}, PeerLost{}, PeerLeft{}, GaveUp{}, HandedOver{}, Progress{}, RenewalAsked{}, Renewed{Until: 5},
-	ShutdownAnnounced{}, ShutdownAcked{}, DeadlinePassed{}, Failover{}, Quit{}, WriteFailed{}, Promoted{},
+	PeerUp{}, Synced{}, PeerLost{}, PeerLeft{}, GaveUp{}, HandedOver{}, Progress{}, RenewalAsked{},
+	Renewed{Until: 5}, ShutdownAnnounced{}, ShutdownAcked{}, DeadlinePassed{}, Failover{}, Quit{},
+	WriteFailed{}, Promoted{}, Meddled{}, MigrationFailed{},
 }
 
 // common ones come more often; most of the others end the story.
-var common = []Event{Stop{}, Resume{}, PeerUp{}, Synced{}, Yanked{}, RenewalAsked{}, Promoted{}, ColoExit{}, PeerLost{}}
+var common = []Event{
+	Stop{}, Resume{}, PeerUp{}, Synced{}, Yanked{}, RenewalAsked{}, Promoted{}, ColoExit{}, PeerLost{},
+}
 
 func numbered(t *rapid.T, kind int) Event {
 	e := anyEpoch(t)
@@ -231,7 +234,7 @@ func TestPrimaryRandom(t *testing.T) {
 		w := newWatch(t)
 		var p Primary
 		if rapid.Bool().Draw(t, "warm") {
-			for _, e := range []Event{RingStart{Digest: 1}, PeerUp{}, Synced{}, Renewed{5}, Won{ClaimPair}} {
+			for _, e := range []Event{RingStart{Digest: 1}, PeerUp{}, Renewed{5}, Synced{}, Won{ClaimPair}} {
 				p = w.step(p, e)
 			}
 		}

@@ -12,7 +12,10 @@ type Epoch uint64
 // Ring is one queue of one of the VM's disks, both counted from 0.
 type Ring struct{ Disk, Queue int }
 
-// Digest sums a ring's memory and indices, so that two memories can be told apart by it.
+// Digest sums a ring's memory and indices, so that two memories can be told apart by it: addresses, what the
+// backend itself writes (the used ring and its index) and the index that it goes on from. What the guest may
+// change while the ring is quiet stays out: QEMU lets the vCPUs go on before a backend gets to look at a ring
+// that was started, and a digest that the guest can upset would poison without need.
 type Digest uint64
 
 // Digests are the digests of rings at one time. They are never changed after they were given.

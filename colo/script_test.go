@@ -95,6 +95,8 @@ func (p *player) monitorEvent(w word) Event {
 		return Shutdown{}
 	case "RESET":
 		return Reset{Foreign: w.of == "foreign"}
+	case "meddled":
+		return Meddled{"DEVICE_DELETED"}
 	case "gap":
 		return MonitorLost{}
 	case "yanked":
@@ -115,6 +117,8 @@ func ringEvent(w word) Event {
 		return RingStart{Ring: w.ring(), Digest: w.digest}
 	case "fresh":
 		return RingStart{Ring: w.ring(), Digest: w.digest, Fresh: true}
+	case "cut":
+		return Disconnected{w.ring().Disk}
 	case "drained":
 		return Drained{w.ring(), w.digest}
 	case "quiet":

@@ -45,6 +45,8 @@ type started struct {
 	digest Digest // when it was started
 	fresh  bool
 	need   uint64 // the barrier that must have passed before it is judged
+
+	unjudged bool // it is stopped before that
 }
 
 // Secondary is the state of s. The zero Secondary waits for a migration.
@@ -66,6 +68,7 @@ type Secondary struct {
 	current  Epoch
 
 	rings  map[Ring]started
+	traces []trace // of rings that were stopped before they were judged
 	own    Digests // of the rings that are stopped, at their own last stop
 	expect Digests // what the next start of a ring must show
 	refuse Digests // and what it must not: the memory that the decision was against
@@ -77,6 +80,12 @@ type Secondary struct {
 	yanked  bool
 	asked   bool
 	won     bool
+}
+
+// trace is what a ring's start showed.
+type trace struct {
+	ring  Ring
+	start started
 }
 
 // held is a message of p and the barrier that must have passed before it counts.
@@ -110,7 +119,7 @@ func (s Secondary) Step(e Event) (Secondary, []Action) {
 	if n.rings == nil {
 		n.rings = map[Ring]started{}
 	}
-	n.deferred = slices.Clone(s.deferred)
+	n.deferred, n.traces = slices.Clone(s.deferred), slices.Clone(s.traces)
 	if !n.onRings(e) && !n.onMirror(e) && !n.onMonitor(e) {
 		n.onRest(e)
 	}
@@ -184,6 +193,10 @@ func (s *secondary) onMonitor(e Event) bool {
 		if e.Foreign && !s.coloOver {
 			s.poison("somebody reset the secondary's machine")
 		}
+	case Meddled:
+		if !s.coloOver {
+			s.poison("somebody changed the secondary's machine: " + e.What)
+		}
 	case MonitorLost:
 		s.monitorLost(e.Cause)
 	case BarrierPassed:
@@ -220,6 +233,12 @@ func (s *secondary) onRest(e Event) {
 		}
 	case Quit:
 		s.ended("belay ends")
+	case WriteFailed:
+		if s.phase == SecondaryAlone {
+			s.do(PassErrors(e))
+		} else {
+			s.poison("a disk of the secondary failed")
+		}
 	}
 }
 

@@ -154,6 +154,10 @@ func (s *secondary) stopRequested(r Ring) {
 		s.do(AnswerStop{r}) // nothing of it can be in flight, or nobody cares
 		return
 	}
+	if ring.stage == ringHeld {
+		s.traces = append(s.traces, trace{r, ring})
+		ring.unjudged = true
+	}
 	ring.stage = ringDraining
 	s.rings[r] = ring
 	s.do(Drain{r})
@@ -161,11 +165,14 @@ func (s *secondary) stopRequested(r Ring) {
 
 // drained answers the stop. It waits for nothing else: STOP is sent only after the answer.
 func (s *secondary) drained(r Ring, d Digest) {
-	if s.rings[r].stage != ringDraining {
+	ring := s.rings[r]
+	if ring.stage != ringDraining {
 		return
 	}
 	delete(s.rings, r)
-	s.own = s.own.with(r, d)
+	if !ring.unjudged {
+		s.own = s.own.with(r, d)
+	}
 	s.do(AnswerStop{r})
 }
 
@@ -181,14 +188,18 @@ func (s *secondary) ringStart(e RingStart) {
 	s.rings[e.Ring] = ring
 }
 
-// judge releases the rings about which everything is known.
+// judge looks at the rings about which everything is known, and releases those that still are started.
 func (s *secondary) judge() {
-	if s.phase == SecondaryPoisoned || s.loading > 0 || s.vm != runRunning && !s.blind && s.on(BarrierAtStart) {
+	if s.phase == SecondaryPoisoned || s.loading > 0 {
+		return
+	}
+	s.judgeTraces()
+	if s.vm != runRunning && !s.blind && s.on(BarrierAtStart) {
 		return
 	}
 	for _, r := range sorted(s.rings) {
 		ring := s.rings[r]
-		if ring.stage != ringHeld || ring.need > s.passed && !s.blind {
+		if ring.stage != ringHeld || !s.known(ring) {
 			continue
 		}
 		if !s.fits(r, ring) {
@@ -196,20 +207,34 @@ func (s *secondary) judge() {
 		}
 		ring.stage = ringRunning
 		s.rings[r] = ring
-		s.own, s.expect, s.refuse = s.own.without(r), s.expect.without(r), s.refuse.without(r)
+		s.own = s.own.without(r)
 		s.do(Release{r})
 	}
 }
 
-// fits compares a ring with the one that the decision expects, and with the one that it was against. One
-// that is neither may have been set up by its driver since, if it was never used.
-func (s *secondary) fits(r Ring, ring started) bool {
-	want, known := s.expect[r]
-	if s.blind || known && ring.digest == want || !s.on(CheckDigest) {
-		return true
+// known says whether every event before a ring's start was read.
+func (s *secondary) known(ring started) bool { return ring.need <= s.passed || s.blind }
+
+// judgeTraces looks at rings that were started and stopped again: what they showed still tells whose
+// memory this is.
+func (s *secondary) judgeTraces() {
+	for len(s.traces) > 0 && s.known(s.traces[0].start) {
+		t := s.traces[0]
+		s.traces = s.traces[1:]
+		if !s.fits(t.ring, t.start) {
+			return
+		}
+		s.own = s.own.with(t.ring, t.start.digest)
 	}
-	wrong, against := s.refuse[r]
-	if (ring.fresh || !known) && !(against && ring.digest == wrong) {
+}
+
+// fits compares a ring with the one that the decision expects, and with the one that it was against. One
+// that is neither may have been set up by its driver since, if it was never used. The first start after a
+// decision is what counts.
+func (s *secondary) fits(r Ring, ring started) bool {
+	ok := s.likely(r, ring)
+	s.expect, s.refuse = s.expect.without(r), s.refuse.without(r)
+	if ok {
 		return true
 	}
 	whose := "the primary's seal"
@@ -218,6 +243,15 @@ func (s *secondary) fits(r Ring, ring started) bool {
 	}
 	s.poison("the memory of a ring is not that of " + whose)
 	return false
+}
+
+func (s *secondary) likely(r Ring, ring started) bool {
+	want, known := s.expect[r]
+	if s.blind || known && ring.digest == want || !s.on(CheckDigest) {
+		return true
+	}
+	wrong, against := s.refuse[r]
+	return (ring.fresh || !known) && !(against && ring.digest == wrong)
 }
 
 func (s *secondary) coloExit() {

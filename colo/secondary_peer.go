@@ -123,7 +123,7 @@ func (s *secondary) ended(why string) {
 // AsPrimary is the state in which a secondary that has taken over goes on, once it is settled: it serves
 // alone, its VM runs, and every ring that was started has been judged.
 func (s Secondary) AsPrimary() (Primary, bool) {
-	p := Primary{rings: map[Ring]ringStage{}, digests: s.own}
+	p := Primary{broken: s.broken, rings: map[Ring]ringStage{}, digests: s.own}
 	for r, ring := range s.rings {
 		if ring.stage != ringRunning {
 			return Primary{}, false

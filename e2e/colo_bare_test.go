@@ -4,9 +4,9 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -68,17 +68,19 @@ func (b *bare) end() {
 	b.net.Close()
 }
 
-// formatted makes a volume with a file system and a file on it.
-func formatted(t *testing.T) string {
-	t.Helper()
-	w := newWorld(t, "256M", guest.Disk{Queues: 1})
-	w.boot()
-	w.format()
-	w.fill("files")
-	w.sh("umount /mnt")
-	w.powerOff()
-	w.stop()
-	return w.volume
+// format makes a file system with files on a side's volume.
+func (b *bare) format(ctx context.Context, id pair.ID, volume string) {
+	b.t.Helper()
+	b.serveAt(id, volume)
+	b.bootAt(ctx, id, "")
+	shell(b.t, b.vms[id], "mkfs.ext4 -q -E nodiscard /dev/vda; mount /dev/vda /mnt; mkdir /mnt/files\n"+
+		"cd /mnt/files; for i in $(seq 20); do head -c $((i * 5003)) /dev/urandom >$i; done; sha256sum * >sums")
+	if err := b.vms[id].PowerOff(); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := b.servers[id].Stop(); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 // copyVolume copies one, file or directory, holes and all.
@@ -98,40 +100,47 @@ func newBare(ctx context.Context, t *testing.T) *bare {
 	}
 	b := &bare{t: t, net: net}
 	t.Cleanup(b.end)
-	volume := formatted(t)
-	for _, id := range []pair.ID{pair.A, pair.B} {
-		side := net.Side(id)
-		own := filepath.Join(side.Dir, "vol")
-		copyVolume(t, volume, own)
-		b.serveAt(id, own)
-	}
+	ours, theirs := net.Side(pair.A).Path("vol"), net.Side(pair.B).Path("vol")
+	underTest().create(t, ours, "256M")
+	b.format(ctx, pair.A, ours)
+	copyVolume(t, ours, theirs)
+	b.serveAt(pair.A, ours)
+	b.serveAt(pair.B, theirs)
 	b.bootAt(ctx, pair.A, "")
 	b.bootAt(ctx, pair.B, net.Side(pair.B).URI(coloPort))
 	return b
 }
 
 // TestColoBare shows that the harness makes a pair: checkpoints while the disk is idle, then the
-// primary dies and the guest goes on at the secondary, in the middle of its work.
+// primary dies and the guest goes on at the secondary; and the same the other way round.
 func TestColoBare(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	b := newBare(ctx, t)
-	p, s := b.vms[pair.A], b.vms[pair.B]
 	// Nothing is written: what one disk had in the other's place nobody would notice.
-	shell(t, p, "mount -t ext4 -o ro /dev/vda /mnt")
+	shell(t, b.vms[pair.A], "mount -t ext4 -o ro /dev/vda /mnt")
+	b.checkpointsAndFailover(ctx, pair.A, 20)
+	b.serveAt(pair.A, b.net.Side(pair.A).Path("vol"))
+	b.bootAt(ctx, pair.A, b.net.Side(pair.A).URI(coloPort))
+	b.checkpointsAndFailover(ctx, pair.B, 5)
+}
+
+// checkpointsAndFailover makes a pair of both machines and lets the primary's host die.
+func (b *bare) checkpointsAndFailover(ctx context.Context, primary pair.ID, checkpoints int) {
+	t := b.t
+	t.Helper()
+	p, s := b.vms[primary], b.vms[primary.Other()]
 	start := time.Now()
-	if err := p.StartCOLO(ctx, s, b.net.Side(pair.B).URI(coloPort), 500*time.Millisecond); err != nil {
+	b.startCOLO(ctx, primary)
+	if err := p.Checkpoints(ctx, checkpoints); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Checkpoints(ctx, 20); err != nil {
-		t.Fatal(err)
-	}
-	shell(t, p, "echo 20 >/run/checkpoints")
+	shell(t, p, fmt.Sprintf("echo from %s >>/run/story", primary))
 	if err := p.Checkpoints(ctx, 2); err != nil {
 		t.Fatal(err)
 	}
 	end := time.Now()
-	b.servers[pair.A].Kill()
+	b.servers[primary].Kill()
 	p.Kill()
 	killed := time.Now()
 	if err := s.Failover(ctx); err != nil {
@@ -144,15 +153,49 @@ func TestColoBare(t *testing.T) {
 	if err := s.TakeOver(ctx); err != nil {
 		t.Fatal(err)
 	}
-	shell(t, s, "grep 20 /run/checkpoints; echo 3 >/proc/sys/vm/drop_caches; cd /mnt/files; sha256sum -c sums")
+	shell(t, s, fmt.Sprintf("grep -q 'from %s' /run/story; echo 3 >/proc/sys/vm/drop_caches; "+
+		"cd /mnt/files; sha256sum -c sums", primary))
 	if err := s.Healthy(); err != nil {
 		t.Error(err)
 	}
-	for _, m := range []struct {
-		name string
-		vm   *pair.Machine
-	}{{"primary", p}, {"secondary", s}} {
-		logPauses(t, m.name, m.vm, start, end)
+	logPauses(t, "primary", p, start, end)
+	logPauses(t, "secondary", s, start, end)
+}
+
+func (b *bare) startCOLO(ctx context.Context, primary pair.ID) {
+	b.t.Helper()
+	uri := b.net.Side(primary.Other()).URI(coloPort)
+	err := b.vms[primary].StartCOLO(ctx, b.vms[primary.Other()], uri, 500*time.Millisecond)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// TestColoBareCut cuts the link under COLO. Both sides live, wait for each other, and can be
+// made to go on alone: without us, both.
+func TestColoBareCut(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	b := newBare(ctx, t)
+	b.startCOLO(ctx, pair.A)
+	if err := b.vms[pair.A].Checkpoints(ctx, 3); err != nil {
+		t.Fatal(err)
+	}
+	shell(t, b.vms[pair.A], "dd if=/dev/urandom of=/run/dirty bs=1M count=8")
+	if err := b.net.Cut(); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range b.vms {
+		if err := m.Failover(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.AwaitRunning(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.TakeOver(ctx); err != nil {
+			t.Fatal(err)
+		}
+		shell(t, m, "uname -r")
 	}
 }
 

@@ -109,7 +109,8 @@ func inside(extents []extent, size int64) bool {
 	return true
 }
 
-// Piece is a stretch of a disk as it was received, checked against its checksum.
+// Piece is a stretch of a disk as it was received, checked against its checksum. Data is aligned to 4096
+// bytes in memory, as long as all pieces before it in the call are multiples of that.
 type Piece struct {
 	Off, Len int64
 	Data     []byte // Len bytes, or nil for zeroes; valid until the call that got it returns

@@ -11,12 +11,12 @@ import (
 type primary struct {
 	window *window
 
-	mu      sync.Mutex
-	epoch   uint64 // the open one
-	sealed  bool   // its seal was sent, and no ring start announced since
+	mu      sync.Mutex // guards what follows
+	epoch   uint64     // the open one
+	sealed  bool       // its seal was sent, and no ring start announced since
 	acked   bool
 	closing bool                  // a seal is asked for and not yet acknowledged
-	started int64                 // the last epoch whose ring start was announced and not acknowledged; Base: none
+	started int64                 // whose ring start is announced and not acknowledged; Base: none
 	current int64                 // the last that was reported
 	asked   map[uint64]asked      // renewals without an answer
 	lastAsk uint64                // their last number

@@ -9,13 +9,14 @@ type queue struct {
 
 	mu    sync.Mutex
 	list  []frame
-	bytes int
+	bytes int           // of those with content
+	other int           // how many there are without
 	err   error         // the end, behind everything in list
 	wake  chan struct{} // a token: look again
 }
 
 // maxQueued bounds frames without content, of which a correct peer has a handful under way.
-const maxQueued = 1 << 16
+const maxQueued = 256
 
 func newQueue(limit int) *queue { return &queue{limit: limit, wake: make(chan struct{}, 1)} }
 
@@ -24,8 +25,10 @@ func (q *queue) put(f frame) error {
 	defer q.mu.Unlock()
 	if rows[f.kind].bulk {
 		q.bytes += f.size()
+	} else {
+		q.other++
 	}
-	if q.bytes > q.limit || len(q.list) >= maxQueued {
+	if q.bytes > q.limit || q.other > maxQueued {
 		f.bulk.free()
 		return &FrameError{f.kind, "bytes in flight", uint64(q.bytes), ErrWindow}
 	}
@@ -74,6 +77,9 @@ func (q *queue) poll() (frame, bool, error) {
 		return frame{}, false, q.err
 	}
 	f := q.list[0]
+	if !rows[f.kind].bulk {
+		q.other--
+	}
 	q.list[0] = frame{}
 	if q.list = q.list[1:]; len(q.list) == 0 {
 		q.list = nil

@@ -137,6 +137,7 @@ type memSink struct {
 	begun  []SyncPlan
 	block  chan struct{} // nil: writes do not wait
 	err    error
+	slow   time.Duration // how long a flush takes
 }
 
 func newMemSink(sizes ...int64) *memSink {
@@ -187,7 +188,10 @@ func put(dst []byte, p Piece) {
 	copy(dst[p.Off:], p.Data)
 }
 
-func (k *memSink) SyncFlush(disk int) (int64, error) { return k.wrote, k.err }
+func (k *memSink) SyncFlush(disk int) (int64, error) {
+	<-time.After(k.slow)
+	return k.wrote, k.err
+}
 
 func (k *memSink) SyncEnd(at Mark, disk int) error {
 	k.mu.Lock()

@@ -54,6 +54,10 @@ func (s *Session) apply() error {
 		if err != nil {
 			return err
 		}
+		if s.bye.Load() {
+			f.bulk.free()
+			continue
+		}
 		bulk := rows[f.kind].bulk
 		if !bulk { // what is said next may be that all came: credit for it goes first
 			err = s.giveCredit()

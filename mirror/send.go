@@ -1,6 +1,9 @@
 package mirror
 
-import "fmt"
+import (
+	"fmt"
+	"os"
+)
 
 // packing says what frames are made of a batch.
 type packing struct {
@@ -68,13 +71,19 @@ func (d *dispatcher) add(c Change) error {
 	return nil
 }
 
-func (p *parcel) full() bool { return p.bulk == maxBulk || len(p.extents) == maxExtents }
+// cutAlign is where changes are cut that do not fit into a frame, in bytes: stores take whole blocks.
+const cutAlign = 4096
+
+func (p *parcel) full() bool { return p.room() == 0 || len(p.extents) == maxExtents }
+
+// room is how much of a change fits; a disk's last block may be shorter than a block.
+func (p *parcel) room() int64 { return (maxBulk - p.bulk) &^ (cutAlign - 1) }
 
 // add takes what fits of a change and returns the rest.
 func (p *parcel) add(c Change) (rest Change) {
 	invariant(c.Off >= 0 && c.Off%sector == 0 && c.Len%sector == 0, "a change in sectors")
 	head, rest := c, Change{}
-	if room := maxBulk - p.bulk; !c.Zero && c.Len > room {
+	if room := p.room(); !c.Zero && c.Len > room {
 		head, rest = c.cut(room)
 	}
 	if !c.Zero {
@@ -140,22 +149,36 @@ func (p *parcel) size(kind Kind) int {
 
 // read fills content from where the parts have it, and sums what was not summed before.
 func (p *parcel) read(content []byte) error {
+	rest := content
+	for parts := p.parts; len(parts) > 0; {
+		c, n, k := parts[0], parts[0].Len, 1
+		for k < len(parts) && parts[k].follows(&c, n) {
+			n += parts[k].Len
+			k++
+		}
+		if m, err := c.From.ReadAt(rest[:n], c.At); int64(m) < n {
+			return fmt.Errorf("reading byte %d: %w", c.At, err)
+		}
+		rest, parts = rest[n:], parts[k:]
+	}
 	part := 0
 	for i := range p.extents {
 		e := &p.extents[i]
 		if e.zero {
 			continue
 		}
-		c := &p.parts[part]
-		dst := content[:e.len]
+		if !p.parts[part].Summed {
+			e.sum = Checksum(content[:e.len])
+		}
 		content = content[e.len:]
 		part++
-		if n, err := c.From.ReadAt(dst, c.At); int64(n) < e.len {
-			return fmt.Errorf("reading byte %d: %w", c.At, err)
-		}
-		if !c.Summed {
-			e.sum = Checksum(dst)
-		}
 	}
 	return nil
+}
+
+// follows says whether the change lies in the same file, n bytes behind the beginning of another.
+func (c *Change) follows(first *Change, n int64) bool {
+	f, ok := first.From.(*os.File)
+	g, same := c.From.(*os.File)
+	return ok && same && f == g && c.At == first.At+n
 }

@@ -8,19 +8,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// byFile says whether the kernel can send a parcel from its files: their content need not be read
+// worthAFile is how long the stretches of a file must be on average, in bytes, for the kernel to send
+// them faster than they are copied (BenchmarkEpoch).
+const worthAFile = 16 << 10
+
+// byFile says whether the kernel is to send a parcel from its files: their content need not be read
 // here, because its checksums are known, and nobody encrypts it.
 func (s *Session) byFile(p *parcel) bool {
 	if s.conn.socket == nil || p.bulk == 0 {
 		return false
 	}
+	stretches := int64(0)
 	for i := range p.parts {
 		c := &p.parts[i]
 		if _, file := c.From.(*os.File); !file || !c.Summed {
 			return false
 		}
+		if i == 0 || !c.follows(&p.parts[i-1], p.parts[i-1].Len) {
+			stretches++
+		}
 	}
-	return true
+	return p.bulk >= stretches*worthAFile
 }
 
 // sendFiles sends the frame that was begun, its content from files. Neighbours in a file go
@@ -33,14 +41,17 @@ func (c *conn) sendFiles(parts []Change) error {
 		return writeError(err)
 	}
 	for len(parts) > 0 {
-		f, at, n := parts[0].From.(*os.File), parts[0].At, parts[0].Len
-		for parts = parts[1:]; len(parts) > 0 && parts[0].From == io.ReaderAt(f) && parts[0].At == at+n; {
-			n += parts[0].Len
-			parts = parts[1:]
+		first, n, k := parts[0], parts[0].Len, 1
+		for k < len(parts) && parts[k].follows(&first, n) {
+			n += parts[k].Len
+			k++
 		}
-		if err := c.sendFile(f, at, n); err != nil {
+		f, ok := first.From.(*os.File)
+		invariant(ok, "byFile has looked")
+		if err := c.sendFile(f, first.At, n); err != nil {
 			return writeError(err)
 		}
+		parts = parts[k:]
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,7 +50,7 @@ type Session struct {
 	hear sync.Mutex    // one event at a time
 	once sync.Once
 	err  error       // why; set before stop is closed
-	bye  atomic.Bool // this side said that it goes
+	bye  atomic.Bool // this side has said its last words, or is about to
 	done chan struct{}
 	work sync.WaitGroup // goroutines that use the session
 	read chan struct{}  // closed when nothing is read any more
@@ -246,6 +247,8 @@ func explain(err error) error {
 	switch {
 	case isCertificate(err):
 		return fmt.Errorf("%w: %w", ErrCertificate, err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("%w: %w", ErrSilent, err)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), isNetwork(err):
 		return fmt.Errorf("%w: %w", ErrLost, err)
 	}
@@ -322,7 +325,7 @@ func (s *Session) watch() error {
 			return nil
 		case <-tick.C:
 		}
-		if s.out != nil && s.out.window.stalled(s.cfg.Timeout) {
+		if s.out != nil && !s.syncing() && s.out.window.stalled(s.cfg.Timeout) {
 			return fmt.Errorf("%w: nothing arrived for %v", ErrSlow, s.cfg.Timeout)
 		}
 		if !s.conn.spoke.Swap(false) {
@@ -358,31 +361,41 @@ func (s *Session) Close() {
 	<-s.done
 }
 
-// GiveUp tells the secondary that this side goes on alone, and ends the session. The peer gets all
-// that was sent before; if it does not hang up within the time-out, nobody waits any longer.
+// GiveUp tells the secondary that this side goes on alone, and ends the session. It does not wait:
+// from now on nothing is heard of the peer, which gets all that was said before; the session is over
+// when the peer has hung up, after two time-outs at most. Done tells.
 func (s *Session) GiveUp(reason Reason, text string) { s.lastWords(kindGiveUp, reason, text) }
 
 // HandOver tells the secondary to take over, because this side serves no more, and ends the session as
 // GiveUp does.
 func (s *Session) HandOver(reason Reason, text string) { s.lastWords(kindHandOver, reason, text) }
 
-// Leave tells the primary that this side is out, and ends the session as GiveUp does.
+// Leave tells the primary that this side is out, and ends the session as GiveUp does. The Sink may still
+// be busy until Done is closed.
 func (s *Session) Leave(reason Reason, text string) { s.lastWords(kindLeave, reason, text) }
 
 func (s *Session) lastWords(kind Kind, reason Reason, text string) {
 	invariant(rows[kind].from&s.self() != 0, "last words of the other side")
-	s.bye.Store(true)
-	if s.conn.write(kind, 0, &words{uint16(reason), []byte(text)}) == nil {
-		if half, ok := s.conn.net.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-			timer := time.NewTimer(s.cfg.Timeout)
-			defer timer.Stop()
-			select {
-			case <-s.read:
-			case <-timer.C:
-			}
-		}
+	if s.bye.Swap(true) {
+		return
 	}
-	s.Close()
+	s.spawn(func() error {
+		if err := s.conn.write(kind, 0, &words{uint16(reason), []byte(text)}); err != nil {
+			return err
+		}
+		half, ok := s.conn.net.(interface{ CloseWrite() error })
+		if !ok || half.CloseWrite() != nil {
+			return ErrClosed
+		}
+		timer := time.NewTimer(s.cfg.Timeout)
+		defer timer.Stop()
+		select {
+		case <-s.read:
+		case <-timer.C:
+		case <-s.stop:
+		}
+		return ErrClosed
+	})
 }
 
 // heardLast takes the peer's last words.
@@ -405,7 +418,9 @@ func (s *Session) heardLast(kind Kind, w *words) error {
 func (s *Session) emit(e Event) {
 	s.hear.Lock()
 	defer s.hear.Unlock()
-	s.cfg.Event(e)
+	if !s.bye.Load() {
+		s.cfg.Event(e)
+	}
 }
 
 // self and other say from which side frames are.

@@ -105,10 +105,9 @@ func (st *Stream) Seal(ctx context.Context, epoch uint64, rings []RingDigest) er
 	case s.open() != epoch:
 		return fmt.Errorf("seal of epoch %d, but %d is open", epoch, s.open())
 	}
-	s.out.mu.Lock()
-	s.out.closing = true
-	s.out.mu.Unlock()
+	s.closing(true)
 	if err := st.wait(ctx); err != nil {
+		s.closing(false)
 		return err
 	}
 	m := &seal{epoch: epoch, rings: rings}
@@ -120,6 +119,12 @@ func (st *Stream) Seal(ctx context.Context, epoch uint64, rings []RingDigest) er
 	s.out.sealed = true // before the answer can come
 	s.out.mu.Unlock()
 	return s.conn.write(kindSeal, 0, m)
+}
+
+func (s *Session) closing(now bool) {
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	s.out.closing = now
 }
 
 // wait for all pumps to run dry. What ran dry before ctx ended is remembered in order not to be

@@ -38,7 +38,8 @@ type synchronisation struct {
 // Sync brings a disk of the secondary to the state of the primary's at the moment when the source is
 // Done. It returns when the secondary has that durably, which both then know by the mark (generation,
 // Base). What prepare returns is sent: it is told in which ranges the secondary still has
-// everything that it took in an earlier session of the same run. One runs at a time.
+// everything that it took in an earlier session of the same run. One runs at a time. A fault ends
+// the session, and so does ctx.
 func (s *Session) Sync(ctx context.Context, plan SyncPlan, prepare func(have []Range) (Source, error),
 	o SyncOptions) error {
 	y := &synchronisation{s: s, plan: plan, limit: o.Limit, tell: o.Progress}
@@ -76,6 +77,14 @@ func (s *Session) setSyncs(old, c chan any) bool {
 	}
 	s.out.syncs = c
 	return true
+}
+
+// syncing says whether a synchronisation goes on. Meanwhile a secondary may take its time: it makes
+// durable what came, and nobody waits.
+func (s *Session) syncing() bool {
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	return s.out.syncs != nil
 }
 
 // heardSync passes an answer on. There is room for as many as can be under way at once, and of

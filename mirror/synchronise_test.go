@@ -80,6 +80,19 @@ func (g *pairing) piped(t *testing.T) (p, s *side) {
 	return g.connect(t, a, b)
 }
 
+// TestSyncToASlowDisk: nobody waits for a synchronisation, so it may take its time.
+func TestSyncToASlowDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newPairing()
+		g.sink.slow = time.Minute
+		p, s := g.piped(t)
+		g.sync(t, p, s)
+		if p.Err() != nil {
+			t.Error(p.Err())
+		}
+	})
+}
+
 func TestSyncIsCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newPairing()
@@ -160,7 +173,13 @@ func TestVerify(t *testing.T) {
 	if d := ask(Range{3 << 20, 1<<20 - 4096}, 1<<20); len(d) != 0 {
 		t.Errorf("%v differ", d)
 	}
-	if _, err := p.Verify(context.Background(), 0, markA, Range{0, 4096}, 4096); !errors.Is(err, ErrUnknownMark) {
+	for _, chunk := range []int{0, 1000, 1 << 30} {
+		if _, err := p.Verify(context.Background(), 0, base, Range{0, 4096}, chunk); err == nil {
+			t.Errorf("chunks of %d bytes", chunk)
+		}
+	}
+	_, err := p.Verify(context.Background(), 0, markA, Range{0, 4096}, 4096)
+	if !errors.Is(err, ErrUnknownMark) {
 		t.Error(err)
 	}
 }

@@ -115,6 +115,9 @@ func (s *Session) heardSums(f frame, b *sums) error {
 // bytes (4 KiB to 16 MiB), and returns the chunks that differ. It goes on beside everything else.
 func (s *Session) Verify(ctx context.Context, disk int, at Mark, where Range, chunk int) ([]Range, error) {
 	var differ []Range
+	if chunk < minChunk || chunk > maxChunk || (where.Off|where.Len|int64(chunk))%sector != 0 {
+		return nil, fmt.Errorf("chunks of %d bytes: want sectors, %d to %d bytes", chunk, minChunk, maxChunk)
+	}
 	for end := where.Off + where.Len; where.Off < end; where.Off += where.Len {
 		where.Len = min(end-where.Off, maxSums*int64(chunk))
 		v := &verify{chunk: uint32(chunk), at: at, where: where}

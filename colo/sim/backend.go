@@ -40,6 +40,7 @@ type backend struct {
 	dead    bool
 
 	mirror  pipe // to the peer
+	express pipe // the same, for promises: they overtake
 	lost    bool // the peer was told to be lost
 	witness bool // the witness can be reached
 	oob     pipe // to QEMU's monitor
@@ -63,6 +64,7 @@ func (w *world) newBackend(name string) *backend {
 	b := &backend{world: w, name: name, witness: true, until: colo.Forever}
 	b.staged = map[colo.Epoch][maxDisks]uint64{}
 	b.mirror = pipe{clock: &w.clock, least: 20 * time.Microsecond, most: 500 * time.Microsecond}
+	b.express = pipe{clock: &w.clock, least: 20 * time.Microsecond, most: 500 * time.Microsecond}
 	b.oob = pipe{clock: &w.clock, least: 20 * time.Microsecond, most: 400 * time.Microsecond}
 	return b
 }
@@ -157,8 +159,8 @@ func (b *backend) pump(r colo.Ring) {
 
 // execute brings a request to the disk, if it is the disk that the guest means.
 func (b *backend) execute(req *request) {
-	if b.dead || !b.qemu.alive {
-		return
+	if b.dead || !b.qemu.alive || b.stopped {
+		return // what may still reach a disk that serves no more does no harm
 	}
 	d := req.ring.Disk
 	want := b.qemu.mem.expect[d]
@@ -172,7 +174,7 @@ func (b *backend) execute(req *request) {
 	if b.disk[d] != want {
 		b.failf("%s: disk %d is not the one that its guest's memory means (%v)", b.name, d, b.machine)
 	}
-	if b.machine.poisoned() && !b.stopped {
+	if b.machine.poisoned() {
 		b.failf("%s serves although it is poisoned", b.name)
 	}
 	b.disk[d] += mix(req.w)

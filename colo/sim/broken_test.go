@@ -32,7 +32,7 @@ var brokens = []broken{
 	{name: "PublishByPromise", rule: colo.PublishByPromise},
 	{name: "StopBeforeHandOver", rule: colo.StopBeforeHandOver},
 	{name: "TellShutdown", rule: colo.TellShutdown},
-	{name: "NoSealNoLoad", rule: colo.NoSealNoLoad},
+	{name: "NoSealNoLoad", rule: colo.NoSealNoLoad, with: colo.CheckDigest, only: []fault{faultMirrorBackP}},
 	{name: "LoadComplete", rule: colo.LoadComplete},
 	{name: "LoadAgain", rule: colo.LoadAgain},
 	{name: "ExitKeeps", rule: colo.ExitKeeps},
@@ -84,6 +84,6 @@ func (b broken) tried(t *testing.T, seed uint64) bool {
 	if b.harmless != "" {
 		t.Errorf("seed %d: harmless because %s, but: %s", seed, b.harmless, r.Violation)
 	}
-	t.Logf("seed %d (%s): %s", seed, r.Fault, r.Violation)
+	t.Logf("seed %d %v: %s", seed, r.Lives, r.Violation)
 	return true
 }

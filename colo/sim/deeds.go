@@ -55,7 +55,7 @@ func (b *backend) doLocal(a colo.Action) bool {
 		b.timers[a.Timer] = 0
 	case colo.AskWitness:
 		b.asking++
-		b.ask(a.Claim, b.asking)
+		b.ask(a.Claim, b.asking, b.pairs)
 	case colo.Forgo:
 		b.asking++
 	case colo.KeepOwn, colo.Poison, colo.Commit, colo.Refuse:
@@ -133,7 +133,7 @@ func (b *backend) doPeer(a colo.Action) bool {
 	case colo.Report:
 		b.send(colo.Reported(a))
 	case colo.Renew:
-		b.send(colo.Renewed{Until: b.renewing + promiseTime})
+		b.promise(b.renewing + promiseTime)
 	case colo.Leave:
 		b.send(colo.PeerLeft(a))
 	default:
@@ -164,30 +164,49 @@ func (b *backend) complete(e colo.Epoch) {
 }
 
 // renew asks for a promise every now and then.
-func (b *backend) renew() {
-	if b.dead || b.lost {
+func (b *backend) renew(pair int) {
+	if b.dead || b.lost || b.pairs != pair {
+		return
+	}
+	m, ok := b.machine.(*primary)
+	if !ok || !m.Renews() {
 		return
 	}
 	sent, p := b.now, b.peer
-	b.mirror.send(func() {
+	b.express.slow = b.mirror.slow
+	b.express.send(func() {
+		if b.mirror.cut {
+			return
+		}
 		p.renewing = sent
 		p.take(colo.RenewalAsked{})
 	})
-	b.after(renewEvery, b.renew)
+	b.after(renewEvery, func() { b.renew(pair) })
+}
+
+// promise answers.
+func (b *backend) promise(until time.Duration) {
+	p, pair := b.peer, b.pairs
+	b.express.slow = b.mirror.slow
+	b.express.send(func() {
+		if !b.mirror.cut && b.pairs == pair {
+			p.take(colo.Renewed{Until: until})
+		}
+	})
 }
 
 // ask repeats a question to the witness until it is answered.
-func (b *backend) ask(c colo.Claim, question uint64) {
-	if b.dead || b.asking != question {
+func (b *backend) ask(c colo.Claim, question uint64, pair int) {
+	if b.dead || b.asking != question || b.pairs != pair {
 		return
 	}
 	b.after(b.between(200*time.Microsecond, 3*time.Millisecond), func() {
-		if b.dead || b.asking != question {
+		if b.dead || b.asking != question || b.pairs != pair {
 			return
 		}
 		if !b.witness {
 			b.take(colo.Unreachable{Claim: c})
-			b.after(askAgain, func() { b.ask(c, question) })
+			b.after(askAgain, func() { b.ask(c, question, pair) })
 			return
 		}
 		won := b.grant(c)

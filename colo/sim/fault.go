@@ -60,12 +60,17 @@ func (w *world) strike() {
 	w.fault = w.pick()
 	if w.p.machine.(*primary).Protected() {
 		w.protectedAt = w.now
-	} else if w.now > startTime {
+	} else if w.now-w.born > startTime {
 		w.failf("the pair fell apart without a fault: %v, %v", w.p, w.s)
 	}
 	if w.chance(0.3) {
 		w.second = w.pick()
-		w.after(w.between(0, 100*time.Millisecond), func() { w.happen(w.second) })
+		second, number := w.second, w.pairs
+		w.after(w.between(0, 100*time.Millisecond), func() {
+			if w.pairs == number {
+				w.happen(second)
+			}
+		})
 	}
 	w.happen(w.fault)
 }

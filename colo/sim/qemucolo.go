@@ -7,23 +7,53 @@ import (
 	"github.com/belay-vm/belay/colo"
 )
 
-// runPrimary is P: a guest that runs, a migration when it is ordered, checkpoints after it.
+// runPrimary is P.
 func (q *qemu) runPrimary(p *process) {
 	q.main = p
 	q.vmStart()
-	for !q.ordered {
-		if q.until(func() bool { return q.ordered || q.trickDue() }) != nil || q.doTrick() != nil {
+	q.run()
+}
+
+// run is a guest that runs: a migration when it is ordered, checkpoints after it, and so on.
+func (q *qemu) run() {
+	for {
+		for !q.ordered {
+			if q.until(func() bool { return q.ordered || q.trickDue() }) != nil || q.doTrick() != nil {
+				return
+			}
+		}
+		if q.protect() != nil {
 			return
 		}
+		q.ordered = false
 	}
+}
+
+// protect is COLO from its start to its end. It fails when QEMU is killed.
+func (q *qemu) protect() error {
 	err := q.migrate()
+	if errors.Is(err, errBroken) {
+		q.broken = true
+		q.unplug()
+		q.emit(colo.MigrationFailed{Why: "broken"})
+		if !q.running {
+			q.vmStart()
+		}
+		return nil
+	}
+	if err == nil {
+		_, err = q.await(parcelReady, false)
+	}
+	if err == nil {
+		q.vmStart()
+	}
 	for err == nil {
 		err = q.checkpoint()
 	}
 	if errors.Is(err, errKilled) {
-		return
+		return err
 	}
-	q.leave(!q.running)
+	return q.leave()
 }
 
 func (q *qemu) until(cond func() bool) error { return q.main.until(cond) }
@@ -36,14 +66,7 @@ func (q *qemu) migrate() error {
 	if err := q.vmStop(); err != nil {
 		return err
 	}
-	if err := q.sendState(); err != nil {
-		return err
-	}
-	if _, err := q.await(parcelReady, false); err != nil {
-		return err
-	}
-	q.vmStart()
-	return nil
+	return q.sendState()
 }
 
 func (q *qemu) sendState() error {
@@ -90,26 +113,27 @@ func (q *qemu) checkpoint() error {
 
 // leave is the end of COLO on either side: COLO_EXIT, then the wait for x-colo-lost-heartbeat, which stops
 // the VM once more and starts it.
-func (q *qemu) leave(stopped bool) {
+func (q *qemu) leave() error {
+	stopped := !q.running
 	q.broken = true
 	q.unplug()
 	q.emit(colo.ColoExit{Reason: "error"})
 	for !q.heartbeat {
-		if q.until(func() bool { return q.heartbeat || q.trickDue() }) != nil || q.doTrick() != nil {
-			return
+		if err := q.until(func() bool { return q.heartbeat || q.trickDue() }); err != nil {
+			return err
+		}
+		if err := q.doTrick(); err != nil {
+			return err
 		}
 	}
 	if !stopped || q.running {
-		if q.vmStop() != nil {
-			return
+		if err := q.vmStop(); err != nil {
+			return err
 		}
 	}
 	q.vmStart()
-	for {
-		if q.until(q.trickDue) != nil || q.doTrick() != nil {
-			return
-		}
-	}
+	q.heartbeat = false
+	return nil
 }
 
 // runSecondary is S.
@@ -128,10 +152,10 @@ func (q *qemu) runSecondary(p *process) {
 	for err == nil {
 		err = q.follow()
 	}
-	if errors.Is(err, errKilled) {
+	if errors.Is(err, errKilled) || q.leave() != nil {
 		return
 	}
-	q.leave(!q.running)
+	q.run()
 }
 
 // follow is one checkpoint on S.
@@ -143,12 +167,18 @@ func (q *qemu) follow() error {
 		return err
 	}
 	q.post(parcelReply)
-	if q.fault == faultCont && q.chance(0.5) {
+	if q.fault == faultCont && q.chance(0.5) && q.allReady() {
 		q.meddle()
 	}
 	mem, err := q.await(parcelState, true)
 	if err != nil {
 		return err
+	}
+	if q.running {
+		// Somebody had said cont, and nobody had noticed, as no request was made since the last load.
+		// What a machine is that is loaded while it runs, nobody can say; this one ends.
+		q.after(0, q.die)
+		return errKilled
 	}
 	if q.fault == faultLoadRAM && q.chance(0.5) {
 		return errBroken
@@ -166,14 +196,21 @@ func (q *qemu) follow() error {
 	if q.fault == faultLoadDevices && q.chance(0.5) {
 		return errBroken
 	}
-	if q.running { // somebody had said cont
-		if err := q.vmStop(); err != nil {
-			return err
-		}
-	}
 	q.vmStart()
 	q.post(parcelLoaded)
 	return nil
+}
+
+// allReady says whether the guest has started every device. Of a device that is not started there is no
+// ring to look at, and then cont cannot be told from a load by anything: that is why nobody but belay
+// may say it.
+func (q *qemu) allReady() bool {
+	for d := range q.disks {
+		if !q.mem.ready[d] {
+			return false
+		}
+	}
+	return true
 }
 
 // meddle is an operator who says cont while S waits for P's memory.

@@ -20,12 +20,20 @@ type Options struct {
 type Result struct {
 	Checkpoints int
 	Violation   string
-	Fault       string
-	End         string // who serves
+	Lives       []Life
 	Trace       []string
 }
 
-// world is one life of a pair.
+// Life is one pair's, from its start to what its faults made of it.
+type Life struct {
+	Fault string
+	End   string // who serves then
+}
+
+// mostLives is how often a survivor gets a new peer.
+const mostLives = 4
+
+// world is one guest, and the pairs that serve it one after the other.
 type world struct {
 	clock
 	trace
@@ -44,6 +52,10 @@ type world struct {
 	second      fault
 	violation   string
 	only        []fault
+	broken      colo.Rule
+	qemus       []*qemu
+	pairs       int           // made so far
+	born        time.Duration // the newest one
 }
 
 func (w *world) tracef(format string, args ...any) { w.addf(w.now, format, args...) }
@@ -80,22 +92,32 @@ func (s *secondary) String() string {
 	return s.Phase().String()
 }
 
-// Run lives one pair's life from its start to what its faults make of it.
+// Run lives pairs' lives until nobody survives, or it is enough.
 func Run(o Options) Result {
-	w := &world{clock: clock{rng: rand.New(rand.NewPCG(o.Seed, 7))}}
-	w.on, w.only = o.Trace, o.only
-	w.build(o.Broken)
-	w.begin()
-	w.runUntil(w.life(), w.failed)
+	w := &world{clock: clock{rng: rand.New(rand.NewPCG(o.Seed, 7))}, only: o.only, broken: o.Broken}
+	w.on = o.Trace
+	w.disks, w.queues = 1+w.rng.IntN(maxDisks), 1+w.rng.IntN(maxQueues)
+	w.first()
+	var lives []Life
+	for survived := true; survived && len(lives) < mostLives && !w.failed(); {
+		w.pair()
+		lives = append(lives, w.live())
+		survived = w.settle(lives[len(lives)-1].End)
+	}
+	for _, q := range w.qemus {
+		q.main.stop()
+	}
+	return Result{w.checkpoints, w.violation, lives, w.lines}
+}
+
+// live is one pair's life: some time without a fault, the fault, and what comes of it.
+func (w *world) live() Life {
+	w.runUntil(w.now+w.life(), w.failed)
 	w.strike()
 	w.runUntil(w.now+500*time.Millisecond, w.failed)
 	w.p.served, w.s.served, w.p.qemu.ticks, w.s.qemu.ticks = 0, 0, 0, 0
 	w.runUntil(w.now+500*time.Millisecond, w.failed)
-	end := w.judge()
-	for _, b := range []*backend{w.p, w.s} {
-		b.qemu.main.stop()
-	}
-	return Result{w.checkpoints, w.violation, w.faults(), end, w.lines}
+	return Life{End: w.judge(), Fault: w.faults()}
 }
 
 func (w *world) failed() bool { return w.violation != "" }
@@ -108,35 +130,81 @@ func (w *world) life() time.Duration {
 	return w.between(50*time.Millisecond, time.Second)
 }
 
-func (w *world) build(broken colo.Rule) {
-	w.disks, w.queues = 1+w.rng.IntN(maxDisks), 1+w.rng.IntN(maxQueues)
-	w.p, w.s = w.newBackend("p"), w.newBackend("s")
-	w.p.machine = &primary{colo.Primary{}.Without(broken)}
-	w.s.machine = &secondary{colo.Secondary{}.Without(broken)}
-	w.p.peer, w.s.peer = w.s, w.p
-	w.p.qemu, w.s.qemu = w.newQEMU("P"), w.newQEMU("S")
-	w.p.qemu.backend, w.s.qemu.backend = w.p, w.s
-	w.p.qemu.peer, w.s.qemu.peer = w.s.qemu, w.p.qemu
-	w.p.qemu.main = w.spawn(w.p.qemu.runPrimary)
-	w.s.qemu.main = w.spawn(w.s.qemu.runSecondary)
-}
-
-// begin is the world before the pair: P runs, s has what was on p's disk.
-func (w *world) begin() {
+// first is the guest before it has a pair: it runs on p.
+func (w *world) first() {
+	w.p = w.newSide("p", &primary{colo.Primary{}.Without(w.broken)})
+	q := w.p.qemu
 	for d := range w.disks {
 		if w.chance(0.8) {
-			w.p.qemu.bindFirst(d)
+			q.bindFirst(d)
 		}
 	}
-	w.p.qemu.mischief()
-	w.s.qemu.mischief()
-	w.after(time.Millisecond, func() {
-		w.p.take(colo.PeerUp{})
-		w.s.take(colo.PeerUp{})
-		w.p.renew()
-	})
-	w.after(w.between(2*time.Millisecond, 6*time.Millisecond), func() { w.p.take(colo.Synced{}) })
+	q.main = w.spawn(q.runPrimary)
 	w.rule()
+}
+
+// newSide is a backend and its QEMU.
+func (w *world) newSide(name string, m machine) *backend {
+	b, q := w.newBackend(name), w.newQEMU("QEMU "+name)
+	b.machine, b.qemu, q.backend = m, q, b
+	w.qemus = append(w.qemus, q)
+	q.mischief()
+	return b
+}
+
+// pair gives the survivor a new peer.
+func (w *world) pair() {
+	w.s = w.newSide("s", &secondary{colo.Secondary{}.Without(w.broken)})
+	p, s := w.p, w.s
+	p.peer, s.peer = s, p
+	p.qemu.peer, s.qemu.peer = s.qemu, p.qemu
+	p.name, p.qemu.name = "p", "QEMU p"
+	p.serving, p.lost, p.witness, p.mirror.cut, p.mirror.slow = false, false, true, false, 0
+	p.qemu.renewPeer()
+	s.qemu.main = w.spawn(s.qemu.runSecondary)
+	w.granted, w.fault, w.second, w.slowness = 0, faultNone, faultNone, 0
+	w.told, w.ended, w.protectedAt = 0, false, 0
+	w.pairs++
+	w.born = w.now
+	number := w.pairs
+	w.after(time.Millisecond, func() {
+		p.take(colo.PeerUp{})
+		s.take(colo.PeerUp{})
+		p.renew(number)
+	})
+	w.after(w.between(2*time.Millisecond, 6*time.Millisecond), func() { p.take(colo.Synced{}) })
+}
+
+// renewPeer forgets the peer that was.
+func (q *qemu) renewPeer() {
+	q.broken, q.ordered, q.heartbeat, q.frozen, q.deaf = false, false, false, false, false
+	q.in, q.wire.cut = nil, false
+}
+
+// settle buries who does not serve, and says whether the other one can have a new peer.
+func (w *world) settle(end string) bool {
+	var survivor *backend
+	switch end {
+	case "p":
+		survivor = w.p
+		if w.p.machine.(*primary).Phase() != colo.PrimaryAlone {
+			return false // nothing happened to the pair
+		}
+	case "s":
+		survivor = w.s
+		m, ok := w.s.machine.(*secondary).AsPrimary()
+		if !ok {
+			return false
+		}
+		w.s.machine = &primary{m}
+	default:
+		return false
+	}
+	old := survivor.peer
+	old.dead, old.mirror.cut, old.qemu.wire.cut = true, true, true
+	old.qemu.die()
+	w.p = survivor
+	return !survivor.qemu.ordered && !survivor.fails
 }
 
 // bindFirst has a device ready before the VM runs; its start comes with the VM's.

@@ -17,20 +17,23 @@ func TestSim(t *testing.T) {
 		return
 	}
 	ends := map[string]map[string]int{}
-	total := 0
+	total, pairs := 0, 0
 	for seed := *firstFlag; total < *wantFlag; seed++ {
 		r := Run(Options{Seed: seed})
 		if r.Violation != "" {
-			t.Fatalf("seed %d (%s): %s\nagain: go test ./colo/sim -run TestSim -sim.seed=%d -v",
-				seed, r.Fault, r.Violation, seed)
+			t.Fatalf("seed %d %v: %s\nagain: go test ./colo/sim -run TestSim -sim.seed=%d -v",
+				seed, r.Lives, r.Violation, seed)
 		}
 		total += r.Checkpoints
-		if ends[r.Fault] == nil {
-			ends[r.Fault] = map[string]int{}
+		pairs += len(r.Lives)
+		for _, l := range r.Lives {
+			if ends[l.Fault] == nil {
+				ends[l.Fault] = map[string]int{}
+			}
+			ends[l.Fault][l.End]++
 		}
-		ends[r.Fault][r.End]++
 	}
-	t.Logf("%d checkpoints", total)
+	t.Logf("%d checkpoints of %d pairs", total, pairs)
 	for _, name := range faultNames {
 		t.Logf("%-18s %v", name, ends[name])
 	}
@@ -42,7 +45,7 @@ func one(t *testing.T, o Options) {
 	for _, line := range r.Trace {
 		t.Log(line)
 	}
-	t.Logf("%d checkpoints, fault %s, end %s", r.Checkpoints, r.Fault, r.End)
+	t.Logf("%d checkpoints, %v", r.Checkpoints, r.Lives)
 	if r.Violation != "" {
 		t.Error(r.Violation)
 	}

@@ -228,14 +228,16 @@ func (p *Pair) closeOut() {
 	o.copy.close()
 }
 
-// renew keeps the secondary's promise going.
+// renew keeps the secondary's promise going, as long as the machine wants it.
 func (p *Pair) renew(s *mirror.Session) {
 	tick := time.NewTicker(p.cfg.Times.Promise / 8)
 	defer tick.Stop()
 	for {
-		if err := s.AskRenewal(p.cfg.Times.Promise); err != nil {
-			return // Done says so
-		}
+		p.run(func() {
+			if p.mirror == s && !p.secondary && p.p.Renews() {
+				p.say(func(s *mirror.Session) error { return s.AskRenewal(p.cfg.Times.Promise) })
+			}
+		})
 		select {
 		case <-tick.C:
 		case <-s.Done():
@@ -508,7 +510,7 @@ func (p *Pair) startColo() {
 	if err := p.migrate(); err != nil {
 		p.log.Error("COLO cannot be started", "error", err)
 		p.status.problem(err)
-		p.post(colo.ColoExit{Reason: err.Error()})
+		p.post(colo.MigrationFailed{Why: err.Error()})
 	}
 }
 

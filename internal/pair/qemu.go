@@ -73,6 +73,8 @@ func (q *qemu) take(e qmp.Event) {
 		d := qmp.Reset{}
 		err := e.Decode(&d)
 		q.post(colo.Reset{Foreign: err == nil && !d.Guest})
+	case "DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR", "MEMORY_DEVICE_SIZE_CHANGE":
+		q.post(colo.Meddled{What: e.Name})
 	}
 	q.log.Debug("event", "name", e.Name, "data", string(e.Data))
 }

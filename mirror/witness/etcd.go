@@ -144,12 +144,20 @@ func (e *Etcd) put(generation uint64) clientv3.Op {
 	return clientv3.OpPut(e.generation, string(text))
 }
 
-// Win compares and swaps the generation, and takes the lease in the same transaction.
-func (e *Etcd) Win(ctx context.Context, from uint64) (time.Duration, error) {
-	return e.take(ctx, from+1, func(s snapshot) error {
-		_, err := judgeWin(s.State, e.config.Self, from)
+// Claim compares and swaps the generation.
+func (e *Etcd) Claim(ctx context.Context, from uint64) error {
+	ctx, cancel := e.bound(ctx)
+	defer cancel()
+	s, err := e.readFor(ctx, e.winner(from))
+	if err != nil {
 		return err
-	})
+	}
+	return e.swap(ctx, s, e.put(from+1))
+}
+
+// Win does so and takes the lease in the same transaction.
+func (e *Etcd) Win(ctx context.Context, from uint64) (time.Duration, error) {
+	return e.take(ctx, from+1, e.winner(from))
 }
 
 // Hold takes the lease for a generation that stays.
@@ -159,31 +167,45 @@ func (e *Etcd) Hold(ctx context.Context, generation uint64) (time.Duration, erro
 	})
 }
 
+func (e *Etcd) winner(from uint64) func(snapshot) error {
+	return func(s snapshot) error {
+		_, err := judgeWin(s.State, e.config.Self, from)
+		return err
+	}
+}
+
+// readFor reads a state that may allows.
+func (e *Etcd) readFor(ctx context.Context, may func(snapshot) error) (snapshot, error) {
+	s, err := e.read(ctx)
+	switch {
+	case err != nil:
+		return s, err
+	case !s.known:
+		return s, ErrUnknownPair
+	}
+	return s, may(s)
+}
+
 // take writes both keys if the state that may allows has not changed meanwhile.
 //
 // The holder's key gets a new lease each time, instead of one that is kept alive: a lease is granted
-// by a majority, but kept alive by one member alone, and in versions before 3.5.13 that can be a
-// leader whom the others have replaced. His word would outlive the lease.
+// by a majority, but kept alive by one member alone, and in older versions that can be a
+// leader whom the others have replaced (etcd-io/etcd#15247). His word would outlive the lease.
 func (e *Etcd) take(ctx context.Context, generation uint64, may func(snapshot) error) (time.Duration, error) {
 	ctx, cancel := e.bound(ctx)
 	defer cancel()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s, err := e.read(ctx)
-	switch {
-	case err != nil:
-		return 0, err
-	case !s.known:
-		return 0, ErrUnknownPair
-	}
-	if err := may(s); err != nil {
+	s, err := e.readFor(ctx, may)
+	if err != nil {
 		return 0, err
 	}
 	lease, err := e.client.Grant(ctx, int64((e.config.Lease+time.Second-1)/time.Second))
 	if err != nil {
 		return 0, unreachable(err)
 	}
-	if err := e.swap(ctx, s, generation, lease.ID); err != nil {
+	hold := clientv3.OpPut(e.holder, e.config.Self, clientv3.WithLease(lease.ID))
+	if err := e.swap(ctx, s, e.put(generation), hold); err != nil {
 		e.drop(lease.ID)
 		return 0, err
 	}
@@ -194,14 +216,13 @@ func (e *Etcd) take(ctx context.Context, generation uint64, may func(snapshot) e
 }
 
 // swap is the transaction: nobody wrote the generation since it was read, and nobody else holds.
-func (e *Etcd) swap(ctx context.Context, s snapshot, generation uint64, lease clientv3.LeaseID) error {
+func (e *Etcd) swap(ctx context.Context, s snapshot, ops ...clientv3.Op) error {
 	same := clientv3.Compare(clientv3.ModRevision(e.generation), "=", s.revision)
 	free := clientv3.Compare(clientv3.CreateRevision(e.holder), "=", 0)
 	if s.Holder == e.config.Self {
 		free = clientv3.Compare(clientv3.Value(e.holder), "=", e.config.Self)
 	}
-	hold := clientv3.OpPut(e.holder, e.config.Self, clientv3.WithLease(lease))
-	r, err := e.client.Txn(ctx).If(same, free).Then(e.put(generation), hold).Commit()
+	r, err := e.client.Txn(ctx).If(same, free).Then(ops...).Commit()
 	if err != nil {
 		return unreachable(err)
 	}

@@ -53,6 +53,12 @@ func (m *Manual) Register(_ context.Context, generation uint64) error {
 	return nil
 }
 
+// Claim is Win.
+func (m *Manual) Claim(ctx context.Context, from uint64) error {
+	_, err := m.Win(ctx, from)
+	return err
+}
+
 // Win succeeds on the side that serves, and on the other one after Decide.
 func (m *Manual) Win(_ context.Context, from uint64) (time.Duration, error) {
 	m.mu.Lock()

@@ -82,6 +82,16 @@ func (v *memoryView) Register(_ context.Context, generation uint64) error {
 	return nil
 }
 
+func (v *memoryView) Claim(_ context.Context, from uint64) error {
+	return v.do(func(s State) error {
+		_, err := judgeWin(s, v.self, from)
+		if err == nil {
+			v.m.state.Generation, v.m.state.Winner = from+1, v.self
+		}
+		return err
+	})
+}
+
 func (v *memoryView) Win(_ context.Context, from uint64) (time.Duration, error) {
 	return v.m.ttl, v.do(func(s State) error {
 		_, err := judgeWin(s, v.self, from)

@@ -13,7 +13,9 @@
 // asks the witness. A secondary that takes over first waits for what it promised itself, then wins
 // the next generation here. So a pair that is protected needs no lease, and a takeover then need
 // not wait for one; a primary that goes on alone wins a generation first, after which the partner
-// it left behind cannot.
+// it left behind cannot. In the words of package colo, of a pair that was made in generation g: to
+// claim the pair is Claim(g-1), to be alone and to take over both are Claim(g), of which one is
+// granted.
 //
 // # Times
 //
@@ -47,12 +49,15 @@ type Witness interface {
 	// another winner.
 	Register(ctx context.Context, generation uint64) error
 
-	// Win makes the generation after from this side's, if it is from, and takes the lease. Having won
-	// it already counts as winning: the answer to an earlier call may have been lost.
+	// Claim makes the generation after from this side's, if it is from. Having won it already counts as
+	// winning: the answer to an earlier call may have been lost.
 	// ErrSuperseded: somebody else won one. ErrHeld: the lease is another's, and the generation is from.
+	Claim(ctx context.Context, from uint64) error
+
+	// Win is Claim, and takes the lease at the same stroke.
 	Win(ctx context.Context, from uint64) (lease time.Duration, err error)
 
-	// Hold takes or extends the lease for a generation that this side won. Errors as Win's.
+	// Hold takes or extends the lease for a generation that this side won. Errors as Claim's.
 	Hold(ctx context.Context, generation uint64) (lease time.Duration, err error)
 
 	// Resign lets go of the lease, so that the partner can win at once. The generation stays.

@@ -91,31 +91,41 @@ func TestWitness(t *testing.T) {
 			want(t, w.p.Register(ctx, 5), witness.ErrSuperseded)
 			expect(t, w.s, witness.State{Generation: 4, Winner: "p"})
 
+			// Without leases: one wins, once.
+			want(t, w.s.Claim(ctx, 3), witness.ErrSuperseded)
+			want(t, w.s.Claim(ctx, 4), nil)
+			want(t, w.s.Claim(ctx, 4), nil) // the answer was lost
+			want(t, w.p.Claim(ctx, 4), witness.ErrSuperseded)
+			want(t, w.p.Claim(ctx, 5), nil)
+			expect(t, w.s, witness.State{Generation: 6, Winner: "p"})
+			const g = 6
+
 			// The primary holds: the secondary does not win before the lease ends.
-			lease, err := w.p.Hold(ctx, 4)
+			lease, err := w.p.Hold(ctx, g)
 			won(t, lease, err)
-			lost(t, witness.ErrHeld)(w.s.Win(ctx, 4))
-			lost(t, witness.ErrSuperseded)(w.s.Hold(ctx, 4))
-			lease, err = w.p.Hold(ctx, 4)
+			lost(t, witness.ErrHeld)(w.s.Win(ctx, g))
+			want(t, w.s.Claim(ctx, g), witness.ErrHeld)
+			lost(t, witness.ErrSuperseded)(w.s.Hold(ctx, g))
+			lease, err = w.p.Hold(ctx, g)
 			won(t, lease, err)
 			w.expire()
-			lease, err = w.s.Win(ctx, 4)
+			lease, err = w.s.Win(ctx, g)
 			won(t, lease, err)
-			lease, err = w.s.Win(ctx, 4) // the answer was lost
+			lease, err = w.s.Win(ctx, g) // the answer was lost
 			won(t, lease, err)
-			expect(t, w.p, witness.State{Generation: 5, Winner: "s", Holder: "s"})
-			lost(t, witness.ErrSuperseded)(w.p.Win(ctx, 4))
-			lost(t, witness.ErrSuperseded)(w.p.Hold(ctx, 4))
+			expect(t, w.p, witness.State{Generation: g + 1, Winner: "s", Holder: "s"})
+			lost(t, witness.ErrSuperseded)(w.p.Win(ctx, g))
+			lost(t, witness.ErrSuperseded)(w.p.Hold(ctx, g))
 
 			// Who resigns is followed at once, and by who was told of the generation.
 			want(t, w.p.Resign(ctx), nil) // not the holder: nothing happens
-			expect(t, w.p, witness.State{Generation: 5, Winner: "s", Holder: "s"})
+			expect(t, w.p, witness.State{Generation: g + 1, Winner: "s", Holder: "s"})
 			want(t, w.s.Resign(ctx), nil)
-			expect(t, w.p, witness.State{Generation: 5, Winner: "s"})
-			lease, err = w.p.Win(ctx, 5)
+			expect(t, w.p, witness.State{Generation: g + 1, Winner: "s"})
+			lease, err = w.p.Win(ctx, g+1)
 			won(t, lease, err)
-			lost(t, witness.ErrSuperseded)(w.s.Hold(ctx, 5))
-			lost(t, witness.ErrSuperseded)(w.s.Win(ctx, 5))
+			lost(t, witness.ErrSuperseded)(w.s.Hold(ctx, g+1))
+			lost(t, witness.ErrSuperseded)(w.s.Win(ctx, g+1))
 		})
 	}
 }
@@ -202,6 +212,7 @@ func TestManual(t *testing.T) {
 	expect(t, s, witness.State{Generation: 4, Winner: "s", Holder: "s"})
 	lost(t, witness.ErrSuperseded)(s.Win(ctx, 9))
 	p.Follow(4)
+	want(t, p.Claim(ctx, 4), witness.ErrUndecided)
 	lost(t, witness.ErrUndecided)(p.Win(ctx, 4))
 	want(t, p.Register(ctx, 3), witness.ErrSuperseded)
 	want(t, p.Register(ctx, 4), nil)

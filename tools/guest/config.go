@@ -111,8 +111,8 @@ const (
 	agentFD   = 4
 )
 
-// arguments is QEMU's command line.
-func (c Config) arguments(img image) []string {
+// arguments is QEMU's command line; serial is the file that gets what the guest prints.
+func (c Config) arguments(img image, serial string) []string {
 	memory := strconv.Itoa(c.MemoryKiB) + "K"
 	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none",
@@ -121,7 +121,7 @@ func (c Config) arguments(img image) []string {
 		"-object", "memory-backend-memfd,id=mem,share=on,size=" + memory,
 		"-kernel", img.kernel, "-initrd", img.initrd,
 		"-append", strings.TrimSpace("console=ttyS0 loglevel=4 panic=0 " + c.Append),
-		"-serial", "stdio",
+		"-serial", "file:" + serial,
 		"-chardev", fmt.Sprintf("socket,id=mon,server=on,wait=off,fd=%d", monitorFD),
 		"-mon", "chardev=mon,mode=control",
 		"-chardev", fmt.Sprintf("socket,id=agent,server=on,wait=off,fd=%d", agentFD),

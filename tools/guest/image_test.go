@@ -90,7 +90,7 @@ func TestArgumentsNameEveryDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := strings.Join(c.arguments(image{"k", "i"}), " ")
+	args := strings.Join(c.arguments(image{"k", "i"}, "/s"), " ")
 	for _, want := range []string{
 		"socket,id=disk0-socket,path=/a,reconnect=1",
 		"vhost-user-blk-pci,id=disk0,chardev=disk0-socket,packed=on,num-queues=2 ",

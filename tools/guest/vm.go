@@ -75,19 +75,8 @@ func boot(ctx context.Context, conf Config, img image) (*VM, error) {
 
 // start runs QEMU with both sockets listening before it begins.
 func (vm *VM) start(img image) error {
-	qemu, err := exec.LookPath("qemu-system-x86_64")
-	if err != nil {
-		return fmt.Errorf("%w: %w", err, ErrNotSetUp)
-	}
-	words := append(append([]string(nil), vm.conf.Prefix...), qemu)
-	words = append(words, vm.conf.arguments(img)...)
-	vm.cmd = exec.Command(words[0], words[1:]...)
-	if vm.conf.Migrates && vm.conf.Accel == accelTCG {
-		shim, err := ensureShim(vm.conf.ImageDir)
-		if err != nil {
-			return err
-		}
-		vm.cmd.Env = append(os.Environ(), "LD_PRELOAD="+shim)
+	if err := vm.prepare(img); err != nil {
+		return err
 	}
 	for _, path := range []string{vm.monitorPath(), vm.agentPath()} {
 		f, err := listen(path)
@@ -100,15 +89,50 @@ func (vm *VM) start(img image) error {
 	vm.cmd.Stdout, vm.cmd.Stderr = vm.console, vm.console
 	// A guest must not outlive a test that died.
 	vm.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := vm.cmd.Start(); err != nil {
+	serial, err := vm.openSerial()
+	if err != nil {
 		return err
 	}
-	go func() {
-		vm.exitErr = vm.cmd.Wait()
-		close(vm.done)
-		os.RemoveAll(vm.dir)
-	}()
+	if err := vm.cmd.Start(); err != nil {
+		serial.Close()
+		return err
+	}
+	go vm.attend(serial)
 	return nil
+}
+
+// prepare makes the command: QEMU's, with what has to be around it.
+func (vm *VM) prepare(img image) error {
+	qemu, err := exec.LookPath("qemu-system-x86_64")
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, ErrNotSetUp)
+	}
+	words := append(append([]string(nil), vm.conf.Prefix...), qemu)
+	words = append(words, vm.conf.arguments(img, vm.serialPath())...)
+	vm.cmd = exec.Command(words[0], words[1:]...)
+	if !vm.conf.Migrates || vm.conf.Accel != accelTCG {
+		return nil
+	}
+	shim, err := ensureShim(vm.conf.ImageDir)
+	if err != nil {
+		return err
+	}
+	vm.cmd.Env = append(os.Environ(), "LD_PRELOAD="+shim)
+	return nil
+}
+
+// attend reads the serial line until QEMU is gone.
+func (vm *VM) attend(serial *os.File) {
+	exited, read := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(read)
+		follow(serial, vm.console, exited)
+	}()
+	vm.exitErr = vm.cmd.Wait()
+	close(exited)
+	<-read
+	close(vm.done)
+	os.RemoveAll(vm.dir)
 }
 
 // listen returns a listening socket as a file for QEMU.
@@ -124,6 +148,7 @@ func listen(path string) (*os.File, error) {
 
 func (vm *VM) monitorPath() string { return filepath.Join(vm.dir, "monitor") }
 func (vm *VM) agentPath() string   { return filepath.Join(vm.dir, "agent") }
+func (vm *VM) serialPath() string  { return filepath.Join(vm.dir, "serial") }
 
 func (vm *VM) connect(ctx context.Context) error {
 	conn, err := net.Dial("unix", vm.agentPath())
