@@ -31,6 +31,7 @@ help:
 	@echo 'Nothing was made. What there is:'
 	@echo
 	@echo '  make demo      see it work: a guest, a checkpoint, a rollback'
+	@echo '  make demo-colo see a mirrored pair work: kill -9 of a guest'"'"'s host, the other goes on (root)'
 	@echo '  make test      everything that must pass before a change goes in (under 20 minutes)'
 	@echo
 	@echo '  make setup     install what is missing on a Debian machine that has Go'
@@ -115,6 +116,10 @@ bench-compare: build
 .PHONY: demo
 demo:
 	@scripts/demo
+
+.PHONY: demo-colo
+demo-colo:
+	@scripts/demo-colo
 
 .PHONY: generate
 generate:

@@ -4,6 +4,10 @@
 // it and runs this.
 //
 //	demo [--belay bin/belay]
+//
+// With --pair it shows a mirrored pair instead: two hosts, which are network namespaces, a guest
+// that both run, and kill -9 of the one that the world sees. That takes root rights; `make
+// demo-colo` runs it.
 package main
 
 import (
@@ -22,12 +26,17 @@ import (
 
 func main() {
 	belay := flag.String("belay", "bin/belay", "the program to show")
+	pair := flag.Bool("pair", false, "show a mirrored pair")
 	flag.Parse()
 	if flag.NArg() != 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := show(*belay); err != nil {
+	play := show
+	if *pair {
+		play = showPair
+	}
+	if err := play(*belay); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
