@@ -164,6 +164,17 @@ func (p *sides) await(ctx context.Context, id pair.ID, state string) {
 	}
 }
 
+// takeOver is the operator's word that the other side is dead, as soon as it is taken.
+func (p *sides) takeOver(ctx context.Context, id pair.ID) {
+	p.t.Helper()
+	for p.status(id).Pair.State != "alone" && ctx.Err() == nil {
+		if _, err := tryCLI("failover", p.volume(id, 0)); err == nil {
+			break
+		}
+	}
+	p.await(ctx, id, "alone")
+}
+
 // must is for errors of steps that have to succeed.
 func (p *sides) must(what string, err error) {
 	p.t.Helper()
@@ -193,12 +204,12 @@ func (p *sides) goesOn(ctx context.Context, id pair.ID) {
 	vm := p.vms[id]
 	p.must("running", vm.AwaitRunning(ctx))
 	p.must("ledger", vm.AwaitRounds(ctx, 20))
-	p.must("guest", vm.TakeOver(ctx))
 }
 
 // sound ends the guest's work and looks at its file system.
 func (p *sides) sound(ctx context.Context, id pair.ID) {
 	p.t.Helper()
+	p.must("guest", p.vms[id].TakeOver(ctx))
 	p.must("ledger", p.vms[id].StopLedger(ctx))
 	shell(p.t, p.vms[id], "cd / && umount /mnt && e2fsck -fn /dev/vda")
 }
@@ -218,13 +229,53 @@ func TestColoSides(t *testing.T) {
 			}
 			s.vms[pair.A].Kill()
 			s.servers[pair.A].Kill()
-			if first == "belay" {
-				cli(t, "failover", s.volume(pair.B, 0))
-			}
-			s.await(ctx, pair.B, "alone")
+			s.takeOver(ctx, pair.B)
 			t.Logf("failover: %v", time.Since(killed))
 			s.goesOn(ctx, pair.B)
 			s.sound(ctx, pair.B)
 		})
 	}
+}
+
+// TestColoAround fails over three times, with a protection anew by the side that died before each.
+func TestColoAround(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	s := newSides(t, 1)
+	s.follow(ctx)
+	for from, round := pair.A, 0; round < 3; from, round = from.Other(), round+1 {
+		to := from.Other()
+		s.vms[from].Kill()
+		s.servers[from].Kill()
+		s.takeOver(ctx, to)
+		s.goesOn(ctx, to)
+		s.secondary(from)
+		s.boot(ctx, from, s.net.Side(from).URI(coloPort))
+		cli(t, "reprotect", s.volume(to, 0), "--peer", s.address(from),
+			"--migrate-uri", s.net.Side(from).URI(coloPort))
+		s.await(ctx, to, "protected")
+		s.must("checkpoints", s.vms[to].Checkpoints(ctx, 6))
+		s.await(ctx, to, "protected")
+		s.must("healthy", s.vms[to].Healthy())
+	}
+}
+
+// TestColoSecondaryDies has the primary go on alone, and be protected by the same side again.
+func TestColoSecondaryDies(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	s := newSides(t, 1)
+	s.follow(ctx)
+	s.servers[pair.B].Kill()
+	s.vms[pair.B].Kill()
+	s.await(ctx, pair.A, "alone")
+	s.goesOn(ctx, pair.A)
+	s.secondary(pair.B)
+	s.boot(ctx, pair.B, s.net.Side(pair.B).URI(coloPort))
+	cli(t, "reprotect", s.volume(pair.A, 0), "--peer", s.address(pair.B),
+		"--migrate-uri", s.net.Side(pair.B).URI(coloPort))
+	s.await(ctx, pair.A, "protected")
+	s.must("checkpoints", s.vms[pair.A].Checkpoints(ctx, 4))
+	t.Log(cli(t, "verify-pair", s.volume(pair.A, 0)))
+	s.goesOn(ctx, pair.A)
 }

@@ -22,13 +22,16 @@ func (p *Pair) ask(c colo.Claim) {
 	generation := p.generation
 	p.log.Info("the witness is asked", "claim", claimName(c), "generation", generation)
 	p.work.Go(func() {
-		for ctx.Err() == nil {
+		for last := ""; ctx.Err() == nil; {
 			won, err := p.claim(ctx, c, generation)
 			if err == nil {
 				p.run(func() { p.answered(ctx, c, won) })
 				return
 			}
-			p.log.Warn("the witness has not decided", "claim", claimName(c), "reason", err)
+			if err.Error() != last {
+				p.log.Warn("the witness has not decided", "claim", claimName(c), "reason", err)
+				last = err.Error()
+			}
 			p.run(func() { p.unanswered(ctx, c) })
 			select {
 			case <-time.After(askAgain):

@@ -64,23 +64,11 @@ const (
 	mostDiffer  = 1000
 )
 
-// Verify compares both sides at their newest common checkpoint, while they go on. The point is kept for
-// as long as it takes.
+// Verify compares both sides at a common checkpoint, while they go on. It is kept for as long as it
+// takes.
 func (p *Pair) Verify(ctx context.Context) (Report, error) {
 	r := Report{}
-	var s *mirror.Session
-	var at mirror.Mark
-	err := p.onLoop(ctx, func() error {
-		if p.secondary || p.mirror == nil || !p.p.Protected() {
-			return fmt.Errorf("this side is a %s; only a protected primary compares", p.state())
-		}
-		own := commonMarks(p.volumes)
-		if len(own) == 0 {
-			return errors.New("there is no common checkpoint")
-		}
-		s, at = p.mirror, own[len(own)-1]
-		return nil
-	})
+	s, at, err := p.common(ctx)
 	if err != nil {
 		return r, err
 	}
@@ -104,3 +92,38 @@ func (p *Pair) Verify(ctx context.Context) (Report, error) {
 	}
 	return r, nil
 }
+
+// common finds the newest checkpoint that both sides have, and has both keep it: to read from it does.
+// Either side may release one just now, so the next is tried.
+func (p *Pair) common(ctx context.Context) (s *mirror.Session, at mirror.Mark, err error) {
+	var marks []mirror.Mark
+	err = p.onLoop(ctx, func() error {
+		if p.secondary || p.mirror == nil || !p.p.Protected() {
+			return fmt.Errorf("this side is a %s %s; only a protected primary compares", p.role(), p.state())
+		}
+		s, marks = p.mirror, commonMarks(p.volumes)
+		return nil
+	})
+	if err != nil {
+		return nil, at, err
+	}
+	err = errors.New("there is no common checkpoint")
+	for _, at = range marks {
+		if at.Generation != s.Generation() {
+			break
+		}
+		for disk, v := range p.volumes {
+			where := mirror.Range{Len: min(least, v.Size())}
+			if _, err = s.Verify(ctx, disk, at, where, least); err != nil {
+				break
+			}
+		}
+		if err == nil {
+			return s, at, nil
+		}
+	}
+	return nil, at, err
+}
+
+// least is the shortest range that is compared.
+const least = 4096

@@ -70,6 +70,7 @@ type Pair struct {
 	mute    chan struct{}
 	decided chan struct{} // the operator has said something
 	sink    *sink
+	reader  *reader
 	front   chan struct{} // closed when stops are not answered any more
 	ctx     context.Context
 	work    sync.WaitGroup
@@ -132,6 +133,7 @@ func newPair(cfg Config, role checkpoint.Role) (*Pair, error) {
 	for _, v := range p.volumes {
 		v.holdAll()
 	}
+	p.reader = newReader(p.volumes)
 	p.sink = newSink(p.volumes, p.syncBegun)
 	p.qemu = newQEMU(cfg.Log.Named("qemu"), p.post)
 	p.qemu.connected = func(c *qmp.Client) { p.run(func() { p.meet(c) }) }
@@ -261,6 +263,7 @@ func (p *Pair) end() {
 	p.closeOut()
 	p.copy.close()
 	p.sink.drop()
+	p.reader.close()
 }
 
 // run has the loop do something.

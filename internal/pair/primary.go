@@ -92,7 +92,7 @@ func (p *Pair) call(ctx context.Context, peer string) (*mirror.Session, error) {
 	}
 	return mirror.Open(ctx, c, mirror.Config{
 		Hello: p.hello(mirror.Primary), Timeout: p.cfg.Times.Silence,
-		Reader: reader{p}, Event: p.fromSecondary, Admit: p.remember,
+		Reader: p.reader, Event: p.fromSecondary, Admit: p.remember,
 	})
 }
 

@@ -45,7 +45,7 @@ func (p *Pair) accept(ctx context.Context, c net.Conn) error {
 	admitted := false
 	s, err = mirror.Open(ctx, c, mirror.Config{
 		Hello: p.hello(mirror.Secondary), Timeout: p.cfg.Times.Silence, Sink: p.sink,
-		Reader: reader{p}, Event: p.fromPrimary,
+		Reader: p.reader, Event: p.fromPrimary,
 		Admit: func(peer *mirror.Hello) error {
 			if peer.Role == mirror.Visitor {
 				return nil
@@ -250,6 +250,9 @@ func (p *Pair) meet(c *qmp.Client) {
 			p.sought = true
 			p.seek(p.ctx)
 		}
+		if p.p.Phase() == colo.PrimaryPaired {
+			p.work.Go(func() { p.stillColo(c) })
+		}
 		return
 	}
 	p.work.Go(func() {
@@ -263,4 +266,13 @@ func (p *Pair) meet(c *qmp.Client) {
 		}
 		p.run(func() { p.follows = true })
 	})
+}
+
+// stillColo looks whether QEMU left COLO while its events were not heard.
+func (p *Pair) stillColo(c *qmp.Client) {
+	ctx, cancel := context.WithTimeout(p.ctx, heartbeatTimeout)
+	defer cancel()
+	if st, err := c.QueryColo(ctx); err == nil && st.Mode == qmp.ColoNone {
+		p.post(colo.ColoExit{Reason: "seen when the monitor was there again"})
+	}
 }

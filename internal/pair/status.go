@@ -112,16 +112,20 @@ func (p *Pair) publish() {
 	b.with(func() {
 		s := &b.now
 		s.Name, s.Generation, s.State = p.cfg.Name, p.generation, p.state()
-		s.Role = "primary"
-		if p.secondary {
-			s.Role = "secondary"
-		}
+		s.Role = p.role()
 		b.session = p.mirror
 		s.Peer = p.mirror != nil
 		if s.State != "syncing" {
 			s.Sync = nil
 		}
 	})
+}
+
+func (p *Pair) role() string {
+	if p.secondary {
+		return "secondary"
+	}
+	return "primary"
 }
 
 // state is the phase in the words of the status.

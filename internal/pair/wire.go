@@ -24,22 +24,3 @@ func digestsOf(list []mirror.RingDigest) colo.Digests {
 	}
 	return d
 }
-
-// reader shows past states of the disks.
-type reader struct{ p *Pair }
-
-// ReadMark reads from the point of a mark.
-func (r reader) ReadMark(at mirror.Mark, disk int, buf []byte, off int64) error {
-	v := r.p.volumes[disk]
-	point, ok := v.find(at)
-	if !ok {
-		return mirror.ErrUnknownMark
-	}
-	view, err := v.View(point)
-	if err != nil {
-		return err
-	}
-	defer view.Close()
-	_, err = view.ReadAt(buf, off)
-	return err
-}
