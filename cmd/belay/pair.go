@@ -76,14 +76,12 @@ Without a peer the primary serves alone; 'belay reprotect' gives it one later.`,
 	f := cmd.Flags()
 	f.StringVar(&o.peer, "peer", "", "where the secondary's belay listens, HOST:PORT")
 	f.StringVar(&o.migrateURI, "migrate-uri", "", "where the secondary's QEMU awaits the guest, tcp:HOST:PORT")
-	f.DurationVar(&o.delay, "checkpoint-delay", o.delay, "time from one checkpoint to the next")
-	f.StringVar(&o.rate, "sync-rate", "", "bytes a second for the first copy, such as 100M (default: no limit)")
 	pairFlags(cmd, &o)
 	return cmd
 }
 
 func pairSecondaryVerb(a *app) *cobra.Command {
-	o := pairOptions{window: defaultWindow}
+	o := pairOptions{window: defaultWindow, delay: defaultDelay}
 	o.defaults()
 	cmd := &cobra.Command{
 		Use:   "secondary VOLUME --socket-path PATH --qmp Q[,Q2] --listen HOST:PORT",
@@ -125,6 +123,9 @@ func pairFlags(cmd *cobra.Command, o *pairOptions) {
 	f.StringVar(&o.key, "tls-key", "", "its key, PEM")
 	f.StringVar(&o.ca, "tls-ca", "", "certificates of those who sign the peer's, PEM")
 	f.BoolVar(&o.plaintext, "plaintext", false, "speak with the peer without TLS, readable by whoever listens")
+	f.DurationVar(&o.delay, "checkpoint-delay", o.delay, "time between checkpoints, while this side is the primary")
+	f.StringVar(&o.rate, "sync-rate", "",
+		"bytes a second to bring a partner up to date, such as 100M (default: no limit)")
 	f.IntVar(&o.queues, "num-queues", o.queues, "queues offered to QEMU")
 	f.IntVar(&o.queueSize, "queue-size", o.queueSize, "requests in flight that each queue is prepared for")
 	f.StringVar(&o.engine, "engine", o.engine, "what moves the data: auto, uring, inline or threads")
@@ -181,7 +182,7 @@ func (o *pairOptions) checkTransport() error {
 		return usagef("--listen is needed")
 	case o.primary && (o.peer == "") != (o.migrateURI == ""):
 		return usagef("--peer and --migrate-uri belong together")
-	case o.primary && o.delay < leastDelay:
+	case o.delay < leastDelay:
 		return usagef("--checkpoint-delay is at least %v, not %v", leastDelay, o.delay)
 	}
 	for _, address := range []struct{ flag, value string }{{"peer", o.peer}, {"listen", o.listen}} {
