@@ -123,7 +123,8 @@ func pairFlags(cmd *cobra.Command, o *pairOptions) {
 	f.StringVar(&o.key, "tls-key", "", "its key, PEM")
 	f.StringVar(&o.ca, "tls-ca", "", "certificates of those who sign the peer's, PEM")
 	f.BoolVar(&o.plaintext, "plaintext", false, "speak with the peer without TLS, readable by whoever listens")
-	f.DurationVar(&o.delay, "checkpoint-delay", o.delay, "time between checkpoints, while this side is the primary")
+	f.DurationVar(&o.delay, "checkpoint-delay", o.delay,
+		"time between checkpoints, while this side is the primary")
 	f.StringVar(&o.rate, "sync-rate", "",
 		"bytes a second to bring a partner up to date, such as 100M (default: no limit)")
 	f.IntVar(&o.queues, "num-queues", o.queues, "queues offered to QEMU")
@@ -220,7 +221,7 @@ func reprotectVerb(a *app) *cobra.Command {
 		Long: `Tell the process that serves the surviving side of a pair to look for a secondary: a new one, or
 the one that was there before. Only what changed since the last common checkpoint is sent. 'belay
 status' shows how far it is.`,
-		Example:           `  belay reprotect /var/lib/belay/web --peer 192.0.2.1:7000 --migrate-uri tcp:192.0.2.1:7001`,
+		Example:           `  belay reprotect /var/lib/belay/web --peer b:7000 --migrate-uri tcp:b:7001`,
 		Args:              operands("VOLUME"),
 		ValidArgsFunction: volumeArgs,
 		RunE: run(a, func(cmd *cobra.Command, args []string) error {

@@ -77,7 +77,8 @@ func (a *app) servePair(ctx context.Context, dir string, o pairOptions) (err err
 }
 
 // config is what the side is told.
-func (o *pairOptions) config(disks []*servedDisk, sockets qmp.Sockets, log hclog.Logger) (pair.Config, error) {
+func (o *pairOptions) config(disks []*servedDisk, sockets qmp.Sockets,
+	log hclog.Logger) (pair.Config, error) {
 	cfg := pair.Config{
 		Name: o.name, Sockets: sockets, Peer: o.peer, MigrateURI: o.migrateURI, Delay: o.delay,
 		Times: pair.DefaultTimes(), Log: log.Named("pair"),

@@ -17,7 +17,8 @@ import (
 
 // volumeFiles are what a volume's directory holds, in the order in which they are removed: what
 // is left of a volume without its superblock is no volume, and cannot be taken for one.
-var volumeFiles = []string{"superblock", "journal", "map", "data", "write-through", "pair", control.SocketName}
+var volumeFiles = []string{"superblock", "journal", "map", "data", "write-through", "pair",
+	control.SocketName}
 
 func removeVerb(a *app) *cobra.Command {
 	var yes bool

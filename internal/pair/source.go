@@ -78,7 +78,8 @@ func (r batchReader) ReadAt(p []byte, off int64) (int, error) {
 
 // lack has a tracker take all that a partner lacks who has what the disk was at a point, 0: nothing,
 // and beyond that those ranges. It returns how many bytes that is.
-func lack(ctx context.Context, v *volume, t *checkpoint.Tracker, since uint32, have []mirror.Range) (int64, error) {
+func lack(ctx context.Context, v *volume, t *checkpoint.Tracker, since uint32,
+	have []mirror.Range) (int64, error) {
 	all := int64(0)
 	add := func(off, n int64, _ bool) error {
 		for _, r := range mirror.Without([]mirror.Range{{Off: off, Len: n}}, have) {
