@@ -20,7 +20,9 @@ type result struct {
 	Packed      bool    `json:"packed"`
 	Wait        string  `json:"wait"`
 	Seconds     float64 `json:"seconds"`
-	Requests    int64   `json:"requests"`
+	Requests    int64   `json:"requests"` // without flushes
+	Reads       int64   `json:"reads"`    // of the requests; the others are writes
+	Flushes     int64   `json:"flushes"`
 	Bytes       int64   `json:"bytes"`
 	IOPS        float64 `json:"iops"`
 	MiBPerS     float64 `json:"mib_per_s"`
@@ -54,8 +56,9 @@ func (j *job) result() *result {
 	}
 	r.Seconds = time.Duration(to - from).Seconds()
 	r.Requests, r.Bytes, r.Errors = all.requests, all.bytes, all.errors
+	r.Reads, r.Flushes = all.reads, all.flush.TotalCount()
 	r.Latency = timesOf(all.latency)
-	if all.flush.TotalCount() > 0 {
+	if r.Flushes > 0 {
 		t := timesOf(all.flush)
 		r.Flush = &t
 	}

@@ -15,6 +15,7 @@ func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, longest
 // tally is what one queue has completed while it counted.
 type tally struct {
 	requests, bytes, errors int64
+	reads                   int64 // of the requests
 	busy                    int64 // ns from seeing completions to having sent what follows them
 	latency, flush          *hdrhistogram.Histogram
 }
@@ -22,7 +23,7 @@ type tally struct {
 func newTally() tally { return tally{latency: newHistogram(), flush: newHistogram()} }
 
 func (t *tally) reset() {
-	t.requests, t.bytes, t.errors, t.busy = 0, 0, 0, 0
+	t.requests, t.bytes, t.errors, t.reads, t.busy = 0, 0, 0, 0, 0
 	t.latency.Reset()
 	t.flush.Reset()
 }
@@ -31,6 +32,7 @@ func (t *tally) add(other *tally) {
 	t.requests += other.requests
 	t.bytes += other.bytes
 	t.errors += other.errors
+	t.reads += other.reads
 	t.busy += other.busy
 	t.latency.Merge(other.latency)
 	t.flush.Merge(other.flush)

@@ -253,6 +253,9 @@ func (w *worker) finish(r *vhosttest.Req) error {
 	}
 	w.counted.requests++
 	w.counted.bytes += int64(r.Len)
+	if r.Op == vhosttest.OpRead {
+		w.counted.reads++
+	}
 	record(w.counted.latency, took)
 	return nil
 }
