@@ -63,20 +63,35 @@ func TestStalledQueue(t *testing.T) {
 	w.load("--fill")
 	w.count()
 	disk := w.play()
-	usual := w.delta(func() {
-		for range 50 {
-			readOne(t, disk, func() {}, func() {})
+	n := uint64(0)
+	read := func(times int, before, after func()) {
+		for range times {
+			readOne(t, disk, before, after)
+			n++
+			w.awaitTraced("read", n) // then the worker is polling again
 		}
-	})
+	}
+	nothing := func() {}
+	read(20, nothing, nothing) // it polls for as long as it has found that to pay, up to --poll-us
+	usual := w.delta(func() { read(10, nothing, nothing) })
 	stalled := w.delta(func() {
-		for range 10 {
-			readOne(t, disk, w.freeze, func() {
-				<-time.After(50 * time.Millisecond) // that is what is measured
-				w.signal(syscall.SIGCONT)
-			})
-		}
+		read(10, w.freeze, func() {
+			<-time.After(50 * time.Millisecond) // that is what is measured
+			w.signal(syscall.SIGCONT)
+		})
 	})
 	added(t, "read", usual, stalled, ring)
+}
+
+// awaitTraced waits until so many requests of a type were counted, since the counting began.
+func (w *world) awaitTraced(name string, n uint64) {
+	w.t.Helper()
+	deadline := time.Now().Add(daemon.Patience)
+	for w.traced()[name].Requests < n {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("fewer than %d requests were counted in %v", n, daemon.Patience)
+		}
+	}
 }
 
 // play plays the guest on one queue.
