@@ -39,18 +39,18 @@ func TestTraceGuest(t *testing.T) {
 		return
 	}
 	w := newWorld(t, "2G", guest.Disk{Queues: 2})
+	size, apart := "16M", 500
+	if *tracePicture != "" {
+		size, apart = "64M", 8000
+	}
 	recording := filepath.Join(t.TempDir(), "recording")
-	tracer := w.trace("--record", recording, "--interval", "200ms")
+	tracer := w.trace("--record", recording, "--interval", "400ms")
 	w.boot()
 	w.format()
 	w.fill("files")
-	size := "16M"
-	if *tracePicture != "" {
-		size = "160M"
-	}
 	done := w.inBackground("--directory=/mnt --bs=4k --size=" + size)
 	for range 3 {
-		w.awaitRequests(500)
+		w.awaitRequests(apart) // of two passes: one writes, one verifies
 		cli(t, "checkpoint", w.volume)
 	}
 	w.wait(done)
