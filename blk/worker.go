@@ -58,6 +58,7 @@ func (w *worker) main(rings <-chan *vhostuser.Queue) {
 	runtime.LockOSThread()
 	processors.add(1)
 	defer processors.add(-1)
+	shortenSlice()
 	l, err := newLoop(w.dev, w.counters)
 	w.results <- err
 	if err != nil {

@@ -15,6 +15,7 @@ type background struct {
 	s       *Store
 	flusher loop
 	tender  loop
+	later   *time.Timer
 	manual  bool // no goroutines: the test's driver does the steps
 
 	mu     sync.Mutex
@@ -25,6 +26,9 @@ type background struct {
 // logPause is the least time between two lines about faults of one kind: a guest that reads what
 // is damaged again and again must not fill the log.
 const logPause = time.Second
+
+// quietPause is how long nothing is written before a disk counts as quiet, at least.
+const quietPause = time.Second
 
 // faultKind is what kind of work failed.
 type faultKind uint8
@@ -40,6 +44,8 @@ const (
 
 func startBackground(s *Store, manual bool) *background {
 	b := &background{s: s, manual: manual, flusher: newLoop(), tender: newLoop()}
+	b.later = time.AfterFunc(quietPause, b.pokeTend)
+	b.later.Stop()
 	if !manual {
 		b.flusher.start(s.flushOnce)
 		b.tender.start(s.tendOnce)
@@ -50,12 +56,16 @@ func startBackground(s *Store, manual bool) *background {
 // end stops the goroutines; a step under way is finished. The one that flushes goes last, because a
 // step of the other may wait for a round.
 func (b *background) end() {
+	b.later.Stop()
 	b.tender.end()
 	b.flusher.end()
 }
 
 func (b *background) pokeFlush() { b.flusher.poke() }
 func (b *background) pokeTend()  { b.tender.poke() }
+
+// linger has the tender look again when there was time for a pause between requests.
+func (b *background) linger() { b.later.Reset(quietPause) }
 
 // loop is a goroutine that does steps until there is nothing to do, then waits to be poked.
 type loop struct {

@@ -49,7 +49,7 @@ func (r *run) push(d death) {
 		return
 	}
 	if len(r.tail) == cap(r.tail) {
-		r.tail = slices.Grow(r.tail, max(64, len(r.tail))) // append alone adds a quarter at a time
+		r.tail = slices.Grow(r.tail, max(64, 3*len(r.tail))) // append alone adds a quarter at a time
 	}
 	r.tail = append(r.tail, d)
 }
@@ -64,22 +64,28 @@ func continues(a, b death) bool {
 
 // stored is what a run held at one moment, to be read without the store's mutex.
 type stored struct {
-	tail       []death
+	tail       []death // shared with the run, which leaves them alone
+	last       []death // the newest one: a copy, because a push may still extend the run's
 	full, head ref
 }
 
-// stored returns what the run holds now. The tail is copied, because a push may still extend its
-// last record.
+// stored returns what the run holds now.
 func (r *run) stored() stored {
-	return stored{tail: append([]death(nil), r.tail...), full: r.full, head: r.head}
+	st := stored{full: r.full, head: r.head}
+	if k := len(r.tail) - 1; k >= 0 {
+		st.tail, st.last = r.tail[:k:k], []death{r.tail[k]}
+	}
+	return st
 }
 
 // read calls fn for every record and page for every page that the run's durable form takes.
 // Either may be nil.
 func (s stored) read(f *pageFile, fn func(death), page func(ref)) error {
-	for _, d := range s.tail {
-		if fn != nil {
-			fn(d)
+	for _, part := range [][]death{s.tail, s.last} {
+		for _, d := range part {
+			if fn != nil {
+				fn(d)
+			}
 		}
 	}
 	if s.head != s.full && page != nil {

@@ -32,14 +32,10 @@ type Line struct {
 }
 
 func (p *point) public() Point {
-	var blocks uint64
-	for _, r := range p.runs {
-		blocks += r.blocks
-	}
 	return Point{
 		ID: uint32(p.id), Name: p.name, Line: uint32(p.line), Time: p.time, Size: p.size,
 		Sequence: uint64(p.seq), Retired: p.retired, Keep: p.keep, Left: p.left,
-		Bytes: int64(blocks) * blockSize,
+		Bytes: int64(p.blocks()) * blockSize,
 	}
 }
 
@@ -213,6 +209,7 @@ func (s *Store) releaseBefore(p *point) error {
 	for _, q := range s.points {
 		if q.id < p.id && q.retired && !q.keep && !q.temp && q.views == 0 {
 			release = append(release, q)
+			s.recur(q)
 		}
 	}
 	s.mu.Unlock()
@@ -257,6 +254,7 @@ func (s *Store) Delete(ctx context.Context, id uint32) error {
 	if err := s.deletePoint(p); err != nil {
 		return err
 	}
+	s.endRecurrence()
 	return s.Sync()
 }
 

@@ -12,7 +12,8 @@ package checkpoint
 type limbo struct {
 	open   batch // given up since the last seal
 	sealed []batch
-	seals  uint64 // number of the newest sealed batch
+	seals  uint64      // number of the newest sealed batch
+	spare  [][]givenUp // storage of batches that are gone
 
 	gen     uint64               // generation that a reader starting now belongs to
 	oldest  uint64               // no reader belongs to an earlier one
@@ -73,6 +74,9 @@ func (l *limbo) seal() uint64 {
 	l.gen++
 	l.sealed = append(l.sealed, l.open)
 	l.open = batch{}
+	if k := len(l.spare) - 1; k >= 0 {
+		l.open.slots, l.spare = l.spare[k], l.spare[:k]
+	}
 	return l.seals
 }
 
@@ -98,9 +102,18 @@ func (l *limbo) collect(release func(givenUp)) {
 			l.left += x.n
 			release(x)
 		}
+		l.recycle(b.slots)
 		done++
 	}
 	l.sealed = append(l.sealed[:0], l.sealed[done:]...)
+}
+
+// recycle keeps the storage of a batch for one to come, but not that of an unusually large one.
+func (l *limbo) recycle(slots []givenUp) {
+	const few, small = 4, 1 << 16
+	if len(l.spare) < few && cap(slots) <= small {
+		l.spare = append(l.spare, slots[:0])
+	}
 }
 
 // advance finds the oldest generation that has readers.

@@ -28,6 +28,14 @@ type branch struct {
 	at       epoch
 }
 
+// blocks returns how many died while this was the newest point.
+func (p *point) blocks() (n uint64) {
+	for _, r := range p.runs {
+		n += r.blocks
+	}
+	return n
+}
+
 // bury adds a death record behind the point.
 func (p *point) bury(s *state, d death) {
 	if p.open == nil {

@@ -133,15 +133,23 @@ func (s *slots) begin(segment uint64, punched bool) {
 // whole segments as long as there are any, from the end of the data area. n is 0 when there are
 // none, or none whose counts can be loaded.
 func (s *slots) takeWarm(max uint64) extent {
+	if x := s.takeWhole(max); x.n > 0 {
+		return x
+	}
+	return s.takeLast(&s.segs.warm, max)
+}
+
+// takeWhole is takeWarm for whole segments only.
+func (s *slots) takeWhole(max uint64) extent { return s.takeLast(&s.segs.whole, max) }
+
+// takeLast takes slots of the last of some groups.
+func (s *slots) takeLast(groups *groupBits, max uint64) extent {
 	if s.use.total == 0 || max == 0 {
 		return extent{}
 	}
 	s.segs.touch((s.use.total - 1) / groupSlots)
 	for {
-		index, ok := s.segs.whole.last()
-		if !ok {
-			index, ok = s.segs.warm.last()
-		}
+		index, ok := groups.last()
 		if !ok {
 			return extent{}
 		}

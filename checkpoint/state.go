@@ -247,7 +247,7 @@ type swept struct {
 
 // load reads a run that waits to be swept. Nobody pushes to it any more.
 func (s *state) load(r *run) (swept, error) {
-	var w swept
+	w := swept{records: make([]death, 0, min(r.blocks, runLimit))}
 	err := r.stored().read(s.pages,
 		func(d death) { w.records = append(w.records, d) },
 		func(p ref) { w.pages = append(w.pages, p) })

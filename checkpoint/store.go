@@ -72,17 +72,19 @@ type Store struct {
 
 	mu sync.Mutex
 	state
-	journal *journal
-	limbo   limbo
-	trims   trims
-	flush   flushState
-	intents intents
-	syncs   syncs
-	want    wants
-	warmed  warming
-	written uint64 // placements since the last round that watch asked for
-	lanes   []*lane
-	views   []*View
+	journal   *journal
+	limbo     limbo
+	trims     trims
+	recurring uint64   // slots that points kept which came and went of late
+	quietAt   sequence // where the journal was when trimSlack looked last
+	flush     flushState
+	intents   intents
+	syncs     syncs
+	want      wants
+	warmed    warming
+	written   uint64 // placements since the last round that watch asked for
+	lanes     []*lane
+	views     []*View
 
 	recalled recalled // between replay and service only
 

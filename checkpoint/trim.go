@@ -81,17 +81,51 @@ func (s *Store) giveToDisk(x extent) bool {
 // excess returns how many slots are beyond the slack and a step of growth. The store's mutex is held.
 func (s *Store) excess() uint64 {
 	u := s.slots.usage()
-	bound := u.cold + u.referenced + s.slack() + s.tuning.growSlots
+	bound := u.cold + u.referenced + s.slack() + s.tuning.growSlots + s.recurring
 	if s.fixed || u.total < bound {
 		return 0
 	}
 	return u.total - bound
 }
 
-// trimSlack gives back what is beyond the slack and reports whether there was any.
+// recur notes what a point kept that a retire is about to release. Where points come and go like
+// this, the next will keep about as much: to give the space back in between would have every write
+// after a checkpoint wait for the file system to find it anew. The store's mutex is held.
+func (s *Store) recur(p *point) {
+	s.recurring = max(p.blocks(), s.recurring-s.recurring/8)
+}
+
+// endRecurrence forgets it when the last point of that sort was deleted.
+func (s *Store) endRecurrence() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.points {
+		if p.retired && !p.keep {
+			return
+		}
+	}
+	s.recurring = 0
+}
+
+// trimSlack gives back what is beyond the slack and reports whether it did. While requests come in
+// only whole segments are worth it: every punch has the file system stop all I/O to the data area,
+// and small holes cut its extents to pieces. The rest waits until nothing was written for a while.
 func (s *Store) trimSlack() bool {
 	s.mu.Lock()
-	x := s.slots.takeWarm(min(s.excess(), punchBytes/blockSize))
+	n := min(s.excess(), punchBytes/blockSize)
+	quiet := s.seq == s.quietAt
+	s.quietAt = s.seq
+	take := s.slots.takeWhole
+	if quiet {
+		take = s.slots.takeWarm
+	}
+	x := take(n)
 	s.mu.Unlock()
-	return x.n > 0 && s.giveToDisk(x)
+	if x.n > 0 {
+		return s.giveToDisk(x)
+	}
+	if n > 0 && !quiet {
+		s.background.linger()
+	}
+	return false
 }
