@@ -124,8 +124,8 @@ func TestFields(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range strings.Fields(`op seq bs depth queues packed wait seconds requests reads flushes bytes iops
-		mib_per_s lat_ns flush_ns cpu_user_ns_per_req cpu_sys_ns_per_req cpu_ns_per_req
+	for _, name := range strings.Fields(`op seq bs depth queues packed wait seconds requests reads flushes bytes
+		iops mib_per_s lat_ns flush_ns cpu_user_ns_per_req cpu_sys_ns_per_req cpu_ns_per_req
 		client_cpu_ns_per_req client_busy_ns_per_req checkpoints errors`) {
 		if _, ok := got[name]; !ok {
 			t.Errorf("%s is missing", name)
