@@ -81,6 +81,9 @@ func (w *world) count() {
 	w.t.Cleanup(func() { cli(w.t, "trace", w.volume, "--unpin") })
 }
 
+// pins is where the volume's maps are.
+func (w *world) pins() string { return filepath.Join("/sys/fs/bpf/belay", filepath.Base(w.volume)) }
+
 // dump has bpftool print a map of the volume's: the keys and values, with the names of their fields.
 func dump[K, V any](w *world, name string) (keys []K, values []V) {
 	w.t.Helper()
@@ -94,7 +97,7 @@ func dump[K, V any](w *world, name string) (keys []K, values []V) {
 	if err != nil {
 		tool = "/usr/sbin/bpftool" // it is a tool of the administrator
 	}
-	path := filepath.Join("/sys/fs/bpf/belay", filepath.Base(w.volume), name)
+	path := filepath.Join(w.pins(), name)
 	out, err := exec.Command(tool, "--json", "map", "dump", "pinned", path).Output()
 	if err == nil {
 		err = json.Unmarshal(out, &all)

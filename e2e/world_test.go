@@ -48,6 +48,7 @@ func emptyWorld(t *testing.T, disk guest.Disk) *world {
 	t.Cleanup(func() {
 		w.end()
 		os.RemoveAll(dir)
+		os.RemoveAll(w.pins()) // of the server, which was killed
 	})
 	return w
 }

@@ -32,7 +32,7 @@ type traceOptions struct {
 	histogram bool
 	pin       bool
 	unpin     bool
-	noKernel  bool
+	kernel    bool
 }
 
 func traceVerb(a *app) *cobra.Command {
@@ -58,7 +58,7 @@ directory, for bpftool. With --pin they go on counting when belay trace has retu
 		Example: `  belay trace /var/lib/belay/web
   belay trace /var/lib/belay/web --duration 1m --record web.trace
   belay trace /var/lib/belay/web --once --histogram
-  belay trace 4711 --json --outliers 100ms
+  belay trace 4711 --json --outliers 100ms --kernel
   belay trace report web.trace --out web.svg`,
 		Args:              operands("VOLUME or PID"),
 		ValidArgsFunction: volumeArgs,
@@ -74,7 +74,7 @@ directory, for bpftool. With --pin they go on counting when belay trace has retu
 	f.StringVar(&o.record, "record", o.record, "write a recording, for 'belay trace report'")
 	f.BoolVar(&o.once, "once", o.once, "print the summary of one interval")
 	f.BoolVar(&o.histogram, "histogram", o.histogram, "print the distribution of each part, too")
-	f.BoolVar(&o.noKernel, "no-kernel", o.noKernel, "do not look at io_uring and block devices")
+	f.BoolVar(&o.kernel, "kernel", o.kernel, "look at io_uring and block devices, too: 1 µs for each operation")
 	f.BoolVar(&o.pin, "pin", o.pin, "begin to count in pinned maps and return")
 	f.BoolVar(&o.unpin, "unpin", o.unpin, "end what --pin began")
 	cmd.AddCommand(reportVerb(a))
@@ -134,7 +134,7 @@ func (a *app) trace(ctx context.Context, what string, o traceOptions) error {
 		return about(what, err)
 	}
 	t, err := bpf.Attach(bpf.Options{PID: target.pid, Name: target.pins, Outliers: o.outliers,
-		Kernel: !o.noKernel, Pin: o.pin})
+		Kernel: o.kernel, Pin: o.pin})
 	if err != nil {
 		return about(what, err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -46,17 +47,24 @@ type traceLoad struct {
 }
 
 var traceLoads = []traceLoad{
-	{"randread-qd32", false, load{bs: 4 * kib, depth: 32}},
-	{"randwrite-qd32", false, load{write: true, bs: 4 * kib, depth: 32}},
-	{"randread-qd1", false, load{bs: 4 * kib, depth: 1}},
-	{"shm-randread-qd32", true, load{bs: 4 * kib, depth: 32}},
-	{"shm-randread-qd1", true, load{bs: 4 * kib, depth: 1}},
+	{"randread-qd32", false, load{bs: 4 * kib, depth: 32, sure: true}},
+	{"randwrite-qd32", false, load{write: true, bs: 4 * kib, depth: 32, sure: true}},
+	{"randread-qd1", false, load{bs: 4 * kib, depth: 1, sure: true}},
+	{"shm-randread-qd32", true, load{bs: 4 * kib, depth: 32, sure: true}},
+	{"shm-randread-qd1", true, load{bs: 4 * kib, depth: 1, sure: true}},
 }
+
+// Percentiles of the latencies without what may be the load generator's own.
+const (
+	sureP50 report.Metric = "sure_p50_us"
+	sureP99 report.Metric = "sure_p99_us"
+)
 
 // Names of what is measured in a round.
 const (
 	untraced = "not traced"
 	traced   = "traced"
+	kernel   = "traced, --kernel"
 	twin     = "not traced, again"
 	pointed  = "without points"
 )
@@ -67,7 +75,7 @@ func measureTracing(ctx context.Context, o *options, without string, out, progre
 	if err != nil {
 		return fmt.Errorf("--rows: %w", err)
 	}
-	s := newShow(progress, o.rounds*len(traceLoads)*4)
+	s := newShow(progress, o.rounds*len(traceLoads)*5)
 	l, err := newLab(o, s)
 	if err != nil {
 		return err
@@ -99,9 +107,9 @@ type comparison struct {
 }
 
 func newComparison(t traceLoad, without string) *comparison {
-	c := &comparison{traceLoad: t, seen: map[string][]values{}, order: []string{untraced, traced, twin}}
+	c := &comparison{traceLoad: t, seen: map[string][]values{}, order: []string{untraced, traced, twin, kernel}}
 	first := traceBackend("belay", t.memory, "")
-	c.servers = map[string]*backend{untraced: first, traced: first,
+	c.servers = map[string]*backend{untraced: first, traced: first, kernel: first,
 		twin: traceBackend("belay again", t.memory, "")}
 	if without != "" {
 		c.order = append(c.order, pointed)
@@ -145,8 +153,8 @@ func (c *comparison) measure(ctx context.Context, l *lab) error {
 func (c *comparison) turn(ctx context.Context, l *lab, name string) (err error) {
 	b := c.servers[name]
 	var v values
-	if name == traced {
-		v, err = c.underTracer(ctx, l, b)
+	if name == traced || name == kernel {
+		v, err = c.underTracer(ctx, l, name)
 	} else {
 		v, err = b.measure(ctx, l, c.load, apart)
 	}
@@ -154,12 +162,14 @@ func (c *comparison) turn(ctx context.Context, l *lab, name string) (err error) 
 	return err
 }
 
-func (c *comparison) underTracer(ctx context.Context, l *lab, b *backend) (values, error) {
+// underTracer measures with a tracer, and keeps what that says.
+func (c *comparison) underTracer(ctx context.Context, l *lab, name string) (values, error) {
+	b := c.servers[name]
 	s, err := l.server(ctx, b)
 	if err != nil {
 		return nil, err
 	}
-	t, err := bpf.Attach(bpf.Options{PID: s.PID(), Kernel: true})
+	t, err := bpf.Attach(bpf.Options{PID: s.PID(), Kernel: name == kernel})
 	if err != nil {
 		return nil, err
 	}
@@ -168,8 +178,8 @@ func (c *comparison) underTracer(ctx context.Context, l *lab, b *backend) (value
 		return nil, err
 	}
 	snapshot, err := t.Snapshot()
-	if err != nil {
-		return nil, err
+	if err != nil || name == kernel {
+		return v, errors.Join(err, t.Close())
 	}
 	var total hist.Histogram
 	for _, p := range snapshot.Parts {
@@ -186,19 +196,25 @@ func (c *comparison) print(out io.Writer) error {
 	fmt.Fprintf(w, "%s\tIOPS\tratio\tp50\tdifference\tCPU a request\tdifference\n", c.name)
 	for _, name := range c.order {
 		base := c.seen[untraced]
-		ratio := between(c.seen[name], base, report.IOPS, func(x, y float64) float64 { return x / y })
+		ratio := between(c.seen[name], base, report.IOPS, divide)
 		fmt.Fprintf(w, "  %s\t%.0f\t%s\t%.1f us\t%s\t%.2f us\t%s\n", name, median(c.seen[name], report.IOPS),
 			spread(ratio, 3), median(c.seen[name], report.P50), spread(minus(c.seen[name], base, report.P50), 2),
 			median(c.seen[name], report.CPU), spread(minus(c.seen[name], base, report.CPU), 3))
 	}
-	fmt.Fprintf(w, "\ttracer\tgenerator\tratio\tdifference\n")
+	fmt.Fprintf(w, "\ttracer\tgenerator\ttracer to it\twithout its own part\ttracer to that\n")
 	for _, m := range []report.Metric{report.P50, report.P99} {
-		ratio := between(c.told, c.seen[traced], m, func(x, y float64) float64 { return x / y })
-		fmt.Fprintf(w, "  %s\t%.1f us\t%.1f us\t%s\t%s\n", m, median(c.told, m), median(c.seen[traced], m),
-			spread(ratio, 3), spread(minus(c.told, c.seen[traced], m), 2))
+		var its []values
+		for _, v := range c.seen[traced] {
+			its = append(its, values{m: v["sure_"+m]})
+		}
+		fmt.Fprintf(w, "  %s\t%.1f us\t%.1f us\t%s\t%.1f us\t%s\n", m, median(c.told, m),
+			median(c.seen[traced], m), spread(between(c.told, c.seen[traced], m, divide), 3),
+			median(its, m), spread(between(c.told, its, m, divide), 3))
 	}
 	return w.Flush()
 }
+
+func divide(x, y float64) float64 { return x / y }
 
 func minus(a, b []values, m report.Metric) []float64 {
 	return between(a, b, m, func(x, y float64) float64 { return x - y })

@@ -116,7 +116,7 @@ func TestExactCounts(t *testing.T) {
 func TestFields(t *testing.T) {
 	b := serve(t, &nullDevice{bytes: 1 << 20})
 	code, stdout, stderr := bench("run", "--json", "--socket-path", b.socket, "--op", "write",
-		"--flush-every", "2", "--duration", "30ms", "--ramp", "5ms", "--pid", "1")
+		"--flush-every", "2", "--sure", "--duration", "30ms", "--ramp", "5ms", "--pid", "1")
 	if code != 0 {
 		t.Fatal(stderr)
 	}
@@ -125,7 +125,7 @@ func TestFields(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range strings.Fields(`op seq bs depth queues packed wait seconds requests reads flushes bytes
-		iops mib_per_s lat_ns flush_ns cpu_user_ns_per_req cpu_sys_ns_per_req cpu_ns_per_req
+		iops mib_per_s lat_ns sure_ns flush_ns cpu_user_ns_per_req cpu_sys_ns_per_req cpu_ns_per_req
 		client_cpu_ns_per_req client_busy_ns_per_req checkpoints errors`) {
 		if _, ok := got[name]; !ok {
 			t.Errorf("%s is missing", name)
