@@ -2,7 +2,8 @@
 // tag e2e, take some minutes and fail where QEMU is missing: run `make e2e`, which sets up
 // what they need. This page is all that an ordinary build sees of them.
 //
-// BELAY names the binary under test (default: bin/belay of this checkout). With
+// BELAY and VHOSTBENCH name the binary under test and the load generator (default: those in bin/
+// of this checkout). With
 // BELAY_E2E_BACKEND=qsd the same guests run on qemu-storage-daemon instead, which tells a
 // fault of the harness from one of ours; what only belay can do is then left out.
 // BELAY_E2E_CONSOLE=1 shows the guests' serial lines.
@@ -13,4 +14,8 @@
 //	story_test.go     write, checkpoint, write more, power off, roll back, boot again
 //	device_test.go    reboot, queues, plugging, resize, discard, in both ring formats
 //	kill_test.go      kill -9 of the server under load
+//	trace_test.go     tracing: maps as bpftool prints them, the load generator, belay trace
+//	tracecount_test.go, tracedelay_test.go, traceguest_test.go
+//	                  counts are exact, delays are in the right part, a guest is recorded
+//	slowdisk_test.go  a disk that is slow for one process
 package e2e

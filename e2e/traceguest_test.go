@@ -44,7 +44,7 @@ func TestTraceGuest(t *testing.T) {
 		size, apart = "64M", 8000
 	}
 	recording := filepath.Join(t.TempDir(), "recording")
-	tracer := w.trace("--record", recording, "--interval", "250ms", "--kernel")
+	tracer := w.trace("--record", recording, "--interval", "400ms", "--kernel")
 	w.boot()
 	w.format()
 	w.fill("files")
