@@ -42,11 +42,17 @@ func newSlowDisk(t *testing.T, size int64) *slowDisk {
 
 func (d *slowDisk) makeDevice(size int64) {
 	d.t.Helper()
-	file := filepath.Join(d.t.TempDir(), "disk")
+	// In memory, as the disk of this machine may be slow for reasons of its own.
+	dir, err := os.MkdirTemp("/dev/shm", "belay-e2e-")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	file := filepath.Join(dir, "disk")
 	if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Truncate(file, size)); err != nil {
 		d.t.Fatal(err)
 	}
-	d.path = d.host("losetup", "--find", "--show", "--direct-io=on", file)
+	d.path = d.host("losetup", "--find", "--show", file)
 	d.t.Cleanup(func() { d.host("losetup", "--detach", d.path) })
 	var st unix.Stat_t
 	if err := unix.Stat(d.path, &st); err != nil {
