@@ -85,6 +85,7 @@ func countsOf(p *bpf.Parts) *trace.Counts {
 var kinds = map[bpf.EventKind]trace.EventKind{
 	bpf.CheckpointStart: trace.Started, bpf.CheckpointSealed: trace.Sealed,
 	bpf.CheckpointRetired: trace.Retired, bpf.Rollback: trace.RolledBack, bpf.Resubmit: trace.Resubmitted,
+	bpf.MirrorSend: trace.Sent, bpf.MirrorAck: trace.Acked,
 }
 
 // happeningOf leaves out what this program knows nothing of.
