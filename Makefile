@@ -10,6 +10,7 @@ SIM        ?= 1000000
 FUZZTIME   ?= 30s
 ROUNDS     ?= 50
 BENCHFLAGS ?=
+WITHOUT    ?=
 A          :=
 B          :=
 PREFIX     ?= /usr
@@ -46,6 +47,9 @@ help:
 	@echo '  make bench     belay beside qemu-storage-daemon and fio: half an hour on an idle machine, then'
 	@echo '                 the figures of the store itself; saved below bench/ (BENCHFLAGS=--help)'
 	@echo '  make bench-compare   two results side by side (A= B=; otherwise the two newest)'
+	@echo '  make trace-bench     what it costs to be traced, and the tracer beside the load generator; five minutes'
+	@echo '                 (WITHOUT=, a belay without probe points, to compare with)'
+	@echo '  make trace-picture   trace a guest and draw the picture of the README'
 	@echo '  make fuzz      every fuzz target for $(FUZZTIME) (FUZZTIME=)'
 	@echo '  make golden    write the golden files anew; read the difference before you commit it'
 	@echo '  make generate  compile the eBPF programs anew; the objects are committed'
@@ -112,6 +116,15 @@ bench: build
 .PHONY: bench-compare
 bench-compare: build
 	@$(BIN)/bench compare $(A) $(B)
+
+.PHONY: trace-bench
+trace-bench: build
+	@$(BIN)/bench trace $(if $(WITHOUT),--without $(WITHOUT)) $(BENCHFLAGS)
+
+.PHONY: trace-picture
+trace-picture: build
+	BELAY=$(BELAY) $(GO) test -tags e2e -count=1 -v ./e2e -run TestTraceGuest \
+		-trace.picture=$(CURDIR)/docs/img/trace.svg
 
 .PHONY: demo
 demo:

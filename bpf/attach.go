@@ -47,7 +47,7 @@ var (
 	signals = []string{traceProgKick, traceProgNotify}
 	points  = []string{
 		traceProgFlush, traceProgCheckpointStart, traceProgCheckpointSealed, traceProgCheckpointRetired,
-		traceProgRollback, traceProgResubmit,
+		traceProgRollback, traceProgResubmit, traceProgMirrorSend, traceProgMirrorAck,
 	}
 )
 

@@ -23,11 +23,14 @@ const (
 	Rollback                           // the disk was put back to Epoch, in Ns
 	FlushRound                         // a flush round ended: DataNs, JournalNs, Count waiters
 	Resubmit                           // Count requests of Queue were taken up again
+	MirrorSend                         // Epoch was sent to the partner, Count bytes of content
+	MirrorAck                          // the partner has all of Epoch, Ns after the machine stood still
 	numEvents
 )
 
 var eventNames = [numEvents]string{
 	"outlier", "checkpoint_start", "checkpoint_sealed", "checkpoint_retired", "rollback", "flush", "resubmit",
+	"mirror_send", "mirror_ack",
 }
 
 // String is the kind's name: that of its probe point, outliers aside.

@@ -47,6 +47,8 @@ func TestEvents(t *testing.T) {
 	p.do(opRetired, 1, 3, 300)
 	p.do(opRollback, 1, 2, 400)
 	p.do(opResubmit, 1, 6, 12)
+	p.do(opMirrorSend, 1, 9, 4096)
+	p.do(opMirrorAck, 1, 9, 500)
 	want := []Event{
 		{Kind: CheckpointStart, Epoch: 7, Ns: 100},
 		{Kind: CheckpointSealed, Epoch: 7, Ns: 200},
@@ -54,6 +56,8 @@ func TestEvents(t *testing.T) {
 		{Kind: CheckpointRetired, Epoch: 3, Ns: 300},
 		{Kind: Rollback, Epoch: 2, Ns: 400},
 		{Kind: Resubmit, Queue: 6, Count: 12},
+		{Kind: MirrorSend, Epoch: 9, Count: 4096},
+		{Kind: MirrorAck, Epoch: 9, Ns: 500},
 	}
 	for _, w := range want {
 		e := next(t, got)

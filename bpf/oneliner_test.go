@@ -117,7 +117,7 @@ func runLine(t *testing.T, p *target, lines map[string]bool, part, output string
 // interrupted then, as a person would.
 func shell(t *testing.T, p *target, line string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", "exec "+line)
 	var out bytes.Buffer

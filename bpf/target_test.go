@@ -84,6 +84,8 @@ const (
 	opRetired
 	opRollback
 	opResubmit
+	opMirrorSend
+	opMirrorAck
 	opWrite
 )
 

@@ -27,6 +27,8 @@ const (
 	traceProgCheckpointStart   = "checkpoint_start"
 	traceProgFlush             = "flush"
 	traceProgKick              = "kick"
+	traceProgMirrorAck         = "mirror_ack"
+	traceProgMirrorSend        = "mirror_send"
 	traceProgNotify            = "notify"
 	traceProgRequests          = "requests"
 	traceProgResubmit          = "resubmit"
@@ -81,6 +83,8 @@ type traceProgramSpecs struct {
 	CheckpointStart   *ebpf.ProgramSpec `ebpf:"checkpoint_start"`
 	Flush             *ebpf.ProgramSpec `ebpf:"flush"`
 	Kick              *ebpf.ProgramSpec `ebpf:"kick"`
+	MirrorAck         *ebpf.ProgramSpec `ebpf:"mirror_ack"`
+	MirrorSend        *ebpf.ProgramSpec `ebpf:"mirror_send"`
 	Notify            *ebpf.ProgramSpec `ebpf:"notify"`
 	Requests          *ebpf.ProgramSpec `ebpf:"requests"`
 	Resubmit          *ebpf.ProgramSpec `ebpf:"resubmit"`
@@ -161,6 +165,8 @@ type tracePrograms struct {
 	CheckpointStart   *ebpf.Program `ebpf:"checkpoint_start"`
 	Flush             *ebpf.Program `ebpf:"flush"`
 	Kick              *ebpf.Program `ebpf:"kick"`
+	MirrorAck         *ebpf.Program `ebpf:"mirror_ack"`
+	MirrorSend        *ebpf.Program `ebpf:"mirror_send"`
 	Notify            *ebpf.Program `ebpf:"notify"`
 	Requests          *ebpf.Program `ebpf:"requests"`
 	Resubmit          *ebpf.Program `ebpf:"resubmit"`
@@ -174,6 +180,8 @@ func (p *tracePrograms) Close() error {
 		p.CheckpointStart,
 		p.Flush,
 		p.Kick,
+		p.MirrorAck,
+		p.MirrorSend,
 		p.Notify,
 		p.Requests,
 		p.Resubmit,

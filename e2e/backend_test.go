@@ -33,6 +33,7 @@ const (
 	packedRings ability = "work on packed rings"
 	recovery    ability = "recover the requests in flight when it is killed"
 	resizing    ability = "tell a running guest of its disk's new size"
+	tracing     ability = "let itself be traced"
 )
 
 // needs says whether the backend has an ability, and notes it if not.

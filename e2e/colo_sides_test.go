@@ -279,3 +279,21 @@ func TestColoSecondaryDies(t *testing.T) {
 	t.Log(cli(t, "verify-pair", s.volume(pair.A, 0)))
 	s.goesOn(ctx, pair.A)
 }
+
+// TestColoTwoDisks has a guest whose one file system spans what two disks hold: a ledger on each.
+func TestColoTwoDisks(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 80*time.Second)
+	defer cancel()
+	s := newSides(t, 2)
+	s.follow(ctx)
+	a := s.vms[pair.A]
+	shell(t, a, "mkfs.ext4 -q /dev/vdb && mkdir -p /run/b && mount -t ext4 /dev/vdb /run/b && mkdir /run/b/ledger")
+	s.must("ledger", a.StartLedger("/run/b/ledger", 20*time.Millisecond))
+	s.must("checkpoints", a.Checkpoints(ctx, 10))
+	t.Log(cli(t, "verify-pair", s.volume(pair.A, 0)))
+	s.servers[pair.A].Kill()
+	a.Kill()
+	s.takeOver(ctx, pair.B)
+	s.goesOn(ctx, pair.B)
+	s.must("healthy", s.vms[pair.B].Healthy())
+}

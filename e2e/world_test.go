@@ -21,6 +21,7 @@ type world struct {
 	volume string
 	socket string
 	disk   guest.Disk
+	flags  []string // more of them for the server
 	server *daemon.Daemon
 	vm     *guest.VM
 }
@@ -28,19 +29,27 @@ type world struct {
 // newWorld creates a volume and serves it. There is no guest yet.
 func newWorld(t *testing.T, size string, disk guest.Disk) *world {
 	t.Helper()
+	w := emptyWorld(t, disk)
+	w.b.create(t, w.volume, size)
+	w.serve()
+	return w
+}
+
+// emptyWorld has a place for a volume. The volume's name is nobody else's on this machine.
+func emptyWorld(t *testing.T, disk guest.Disk) *world {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "e2e-") // t.TempDir is too long for a socket's path
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, b: underTest(), volume: filepath.Join(dir, "vol"),
+	w := &world{t: t, b: underTest(), volume: filepath.Join(dir, "vol"+filepath.Base(dir)[len("e2e"):]),
 		socket: filepath.Join(dir, "sock"), disk: disk}
 	w.disk.Socket = w.socket
 	t.Cleanup(func() {
 		w.end()
 		os.RemoveAll(dir)
+		os.RemoveAll(w.pins()) // of the server, which was killed
 	})
-	w.b.create(t, w.volume, size)
-	w.serve()
 	return w
 }
 
@@ -59,7 +68,9 @@ func (w *world) end() {
 
 func (w *world) serve() {
 	w.t.Helper()
-	server, err := daemon.Start(w.b.serve(w.volume, w.socket, max(w.disk.Queues, 1)))
+	command := w.b.serve(w.volume, w.socket, max(w.disk.Queues, 1))
+	command.Args = append(command.Args, w.flags...)
+	server, err := daemon.Start(command)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -93,6 +93,8 @@ enum event_kind {
 	EVENT_ROLLBACK,
 	EVENT_FLUSH,
 	EVENT_RESUBMIT,
+	EVENT_MIRROR_SEND,
+	EVENT_MIRROR_ACK,
 };
 
 struct event {
@@ -372,6 +374,23 @@ POINT(checkpoint_start, EVENT_CHECKPOINT_START)
 POINT(checkpoint_sealed, EVENT_CHECKPOINT_SEALED)
 POINT(checkpoint_retired, EVENT_CHECKPOINT_RETIRED)
 POINT(rollback, EVENT_ROLLBACK)
+POINT(mirror_ack, EVENT_MIRROR_ACK)
+
+/* belay_mirror_send(volume, epoch, bytes) */
+SEC("uprobe/belay_mirror_send")
+int mirror_send(struct pt_regs *ctx)
+{
+	struct event *e;
+
+	if (!wanted(ARG1(ctx)))
+		return 0;
+	e = new_event(EVENT_MIRROR_SEND, ARG2(ctx), 0);
+	if (!e)
+		return 0;
+	e->count = ARG3(ctx);
+	bpf_ringbuf_submit(e, 0);
+	return 0;
+}
 
 /* belay_resubmit(volume, queue, count) */
 SEC("uprobe/belay_resubmit")

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/belay-vm/belay/blk"
-	"github.com/belay-vm/belay/bpf"
 	"github.com/belay-vm/belay/internal/aio"
 	"github.com/belay-vm/belay/internal/control"
 	"github.com/belay-vm/belay/vhostuser"
@@ -20,6 +19,13 @@ import (
 // controlPerm is for the volume's owner alone: who reaches the control socket can roll back.
 const controlPerm = 0o600
 
+// counterMemory is memory for a device's counters that other programs can read; without any the
+// device has its own.
+type counterMemory struct {
+	count, latency []byte
+	close          func() error
+}
+
 // server is one volume being served: the device on the store, the front end's connection, and
 // the control socket. All fields are set before the first goroutine starts.
 type server struct {
@@ -28,7 +34,7 @@ type server struct {
 	log     hclog.Logger
 	since   time.Time
 
-	counts struct{ Count, Latency []byte } // memory that other programs can read; none: the device's own
+	counts counterMemory
 	engine aio.Kind
 	device *blk.Device
 	front  *vhostuser.Server
@@ -78,17 +84,17 @@ func (s *server) run(ctx context.Context, at endpointMaker, ready func(name stri
 // it and lets us. Nothing depends on it: without, the device counts in memory of its own. The
 // function that it returns is for when the device is closed.
 func (s *server) openCounters() func() {
-	c, err := bpf.OpenCounters(pinName(s.volume.dir), s.options.queues)
+	c, note, err := sharedCounters(pinName(s.volume.dir), s.options.queues)
 	if err != nil {
 		s.log.Debug("counters are not visible as maps", "reason", err)
 		return func() {}
 	}
-	s.counts.Count, s.counts.Latency = c.Count, c.Latency
-	if c.Note != "" {
-		s.log.Debug("counters have no names below /sys/fs/bpf", "reason", c.Note)
+	s.counts = c
+	if note != "" {
+		s.log.Debug("counters have no names below /sys/fs/bpf", "reason", note)
 	}
 	return func() {
-		if err := c.Close(); err != nil {
+		if err := c.close(); err != nil {
 			s.log.Debug("maps of the counters", "error", err)
 		}
 	}
@@ -112,7 +118,11 @@ func (s *server) build() (err error) {
 		Serial: serial, Engine: s.engine,
 		Spin:       time.Duration(s.options.pollUs) * time.Microsecond,
 		SpinDevice: time.Duration(s.options.pollDeviceUs) * time.Microsecond,
+<<<<<<< HEAD
 		Count:      s.counts.Count, Latency: s.counts.Latency, Fence: s.pair.fence(),
+=======
+		Count:      s.counts.count, Latency: s.counts.latency,
+>>>>>>> main
 	})
 	if err != nil {
 		return err

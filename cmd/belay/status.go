@@ -42,6 +42,9 @@ func printStatus(w io.Writer, st control.Status) {
 		row("base", "%s", st.Base)
 	}
 	row("served", "%s", servedBy(st.Server))
+	if st.Pair != nil {
+		printPair(row, st.Pair)
+	}
 	if st.Error != "" {
 		row("error", "%s", st.Error)
 	}
@@ -55,6 +58,24 @@ func printStatus(w io.Writer, st control.Status) {
 	row("in memory", "%s, %s of it the block map", amount(st.Space.Memory), amount(st.Space.MapMemory))
 	row("journal", "%s of %s used", amount(st.Journal.Used), amount(st.Journal.Size))
 	row("background", "%s", st.Background)
+}
+
+// printPair shows a side of a pair.
+func printPair(row func(name, format string, args ...any), p *control.PairStatus) {
+	row("pair", "%s of %q, %s, generation %d", p.Role, p.Name, p.State, p.Generation)
+	if p.Epoch >= 0 {
+		row("pair's epoch", "%d, %s not arrived", p.Epoch, amount(p.LagBytes))
+	}
+	if p.Sync != nil {
+		row("synchronising", "disk %d, %s sent", p.Sync.Disk, amount(int64(p.Sync.Sent)))
+	}
+	if p.Pause != nil {
+		row("last pause", "%.1f ms drain, %.1f ms tail, %.1f ms acknowledgement, %.1f ms QEMU", p.Pause.Drain,
+			p.Pause.Tail, p.Pause.Acknowledge, p.Pause.QEMU)
+	}
+	if p.Problem != "" {
+		row("pair's problem", "%s", p.Problem)
+	}
 }
 
 func servedBy(s *control.Serving) string {

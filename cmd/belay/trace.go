@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/belay-vm/belay/bpf"
 	"github.com/belay-vm/belay/internal/control"
 	"github.com/belay-vm/belay/internal/trace"
 	"github.com/spf13/cobra"
@@ -32,7 +31,7 @@ type traceOptions struct {
 	histogram bool
 	pin       bool
 	unpin     bool
-	noKernel  bool
+	kernel    bool
 }
 
 func traceVerb(a *app) *cobra.Command {
@@ -58,7 +57,7 @@ directory, for bpftool. With --pin they go on counting when belay trace has retu
 		Example: `  belay trace /var/lib/belay/web
   belay trace /var/lib/belay/web --duration 1m --record web.trace
   belay trace /var/lib/belay/web --once --histogram
-  belay trace 4711 --json --outliers 100ms
+  belay trace 4711 --json --outliers 100ms --kernel
   belay trace report web.trace --out web.svg`,
 		Args:              operands("VOLUME or PID"),
 		ValidArgsFunction: volumeArgs,
@@ -74,7 +73,7 @@ directory, for bpftool. With --pin they go on counting when belay trace has retu
 	f.StringVar(&o.record, "record", o.record, "write a recording, for 'belay trace report'")
 	f.BoolVar(&o.once, "once", o.once, "print the summary of one interval")
 	f.BoolVar(&o.histogram, "histogram", o.histogram, "print the distribution of each part, too")
-	f.BoolVar(&o.noKernel, "no-kernel", o.noKernel, "do not look at io_uring and block devices")
+	f.BoolVar(&o.kernel, "kernel", o.kernel, "look at io_uring and block devices, too: 1 µs for each operation")
 	f.BoolVar(&o.pin, "pin", o.pin, "begin to count in pinned maps and return")
 	f.BoolVar(&o.unpin, "unpin", o.unpin, "end what --pin began")
 	cmd.AddCommand(reportVerb(a))
@@ -133,15 +132,14 @@ func (a *app) trace(ctx context.Context, what string, o traceOptions) error {
 	if err != nil {
 		return about(what, err)
 	}
-	t, err := bpf.Attach(bpf.Options{PID: target.pid, Name: target.pins, Outliers: o.outliers,
-		Kernel: !o.noKernel, Pin: o.pin})
+	t, err := attach(target, &o)
 	if err != nil {
 		return about(what, err)
 	}
 	if o.pin {
 		err = a.pinned(target, t.Notes())
 	} else {
-		err = a.watch(ctx, tracer{t}, target, o)
+		err = a.watch(ctx, t, target, o)
 	}
 	return about(what, errors.Join(err, t.Close()))
 }
@@ -180,7 +178,7 @@ func (a *app) pinned(t traced, notes []string) error {
 		PID   int      `json:"pid"`
 		Dir   string   `json:"pins"`
 		Notes []string `json:"notes,omitempty"`
-	}{t.pid, bpf.PinDir(t.pins), notes}
+	}{t.pid, pinDir(t.pins), notes}
 	return a.print(answer, func(w io.Writer) {
 		for _, n := range notes {
 			fmt.Fprintf(w, "note: %s\n", n)
@@ -194,10 +192,10 @@ func (a *app) unpin(what string) error {
 	if pid, err := strconv.Atoi(what); err == nil && processOf(pid) != "" {
 		name = pinName(processOf(pid))
 	}
-	if err := bpf.Unpin(name); err != nil {
+	if err := unpin(name); err != nil {
 		return err
 	}
-	return a.print(map[string]string{"unpinned": bpf.PinDir(name)}, func(w io.Writer) {
+	return a.print(map[string]string{"unpinned": pinDir(name)}, func(w io.Writer) {
 		fmt.Fprintln(w, "nothing counts any more")
 	})
 }

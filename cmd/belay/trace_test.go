@@ -65,6 +65,7 @@ type traceWorld struct {
 	t       *testing.T
 	dir     string
 	program string
+	as      *syscall.Credential // whose processes they are; nil: the test's
 	server  *exec.Cmd
 	guest   *vhosttest.FrontEnd
 	disk    *vhosttest.Disk
@@ -72,11 +73,25 @@ type traceWorld struct {
 
 func newTraceWorld(t *testing.T) *traceWorld {
 	w := &traceWorld{t: t, dir: t.TempDir()}
+	w.build("")
+	w.serve()
+	return w
+}
+
+// build makes the program, with a build tag or without.
+func (w *traceWorld) build(tag string) {
+	w.t.Helper()
 	w.program = filepath.Join(w.dir, "belay")
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", w.program, ".")
+	build := exec.Command("go", "build", "-buildvcs=false", "-tags", tag, "-o", w.program, ".")
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+		w.t.Fatalf("build: %v\n%s", err, out)
 	}
+}
+
+// serve makes a volume and a server, and connects a guest.
+func (w *traceWorld) serve() {
+	t := w.t
+	t.Helper()
 	if out, err := w.belay("create", "vol", "--size", "16M").CombinedOutput(); err != nil {
 		t.Fatalf("create: %v: %s", err, out)
 	}
@@ -102,12 +117,14 @@ func newTraceWorld(t *testing.T) *traceWorld {
 	if w.disk, err = vhosttest.NewDisk(w.guest.Queue(0), 8, 1<<16); err != nil {
 		t.Fatal(err)
 	}
-	return w
 }
 
 func (w *traceWorld) belay(args ...string) *exec.Cmd {
 	cmd := exec.Command(w.program, args...)
 	cmd.Dir = w.dir
+	if w.as != nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: w.as}
+	}
 	return cmd
 }
 

@@ -1,3 +1,5 @@
+//go:build !nobpf
+
 package main
 
 import (
@@ -30,6 +32,30 @@ func (t tracer) Events(ctx context.Context, each func(trace.Happening)) error {
 	})
 }
 
+// attach looks at a process.
+func attach(t traced, o *traceOptions) (attached, error) {
+	at, err := bpf.Attach(bpf.Options{PID: t.pid, Name: t.pins, Outliers: o.outliers,
+		Kernel: o.kernel, Pin: o.pin})
+	if err != nil {
+		return nil, err
+	}
+	return tracer{at}, nil
+}
+
+// unpin ends what a tracer left counting, and pinDir is where that is.
+func unpin(name string) error   { return bpf.Unpin(name) }
+func pinDir(name string) string { return bpf.PinDir(name) }
+
+// sharedCounters makes memory for a device's counters that bpftool can read. The note says why it
+// cannot by name.
+func sharedCounters(name string, queues int) (m counterMemory, note string, err error) {
+	c, err := bpf.OpenCounters(name, queues)
+	if err != nil {
+		return m, "", err
+	}
+	return counterMemory{c.Count, c.Latency, c.Close}, c.Note, nil
+}
+
 func snapshotOf(s *bpf.Snapshot) *trace.Snapshot {
 	out := &trace.Snapshot{At: s.At, Groups: map[trace.Key]*trace.Counts{},
 		Kernel: map[trace.KernelKey]*trace.Kernel{},
@@ -59,6 +85,7 @@ func countsOf(p *bpf.Parts) *trace.Counts {
 var kinds = map[bpf.EventKind]trace.EventKind{
 	bpf.CheckpointStart: trace.Started, bpf.CheckpointSealed: trace.Sealed,
 	bpf.CheckpointRetired: trace.Retired, bpf.Rollback: trace.RolledBack, bpf.Resubmit: trace.Resubmitted,
+	bpf.MirrorSend: trace.Sent, bpf.MirrorAck: trace.Acked,
 }
 
 // happeningOf leaves out what this program knows nothing of.

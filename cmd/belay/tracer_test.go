@@ -1,3 +1,5 @@
+//go:build !nobpf
+
 package main
 
 import (

@@ -20,6 +20,12 @@ type watchedSource interface {
 	Notes() []string
 }
 
+// attached is such a source that looks at a process until it is closed.
+type attached interface {
+	watchedSource
+	Close() error
+}
+
 // watching is one trace under way.
 type watching struct {
 	app      *app

@@ -95,3 +95,23 @@ TEXT ·Resubmit(SB), NOSPLIT|NOFRAME, $0-24
 TEXT belay_resubmit(SB), NOSPLIT|NOFRAME, $0-0
 	BYTE $0x0F; BYTE $0x1F; BYTE $0x44; BYTE $0x00; BYTE $0x00
 	RET
+
+TEXT ·MirrorSend(SB), NOSPLIT|NOFRAME, $0-24
+	MOVQ volume+0(FP), DI
+	MOVQ epoch+8(FP), SI
+	MOVQ bytes+16(FP), DX
+	JMP  belay_mirror_send(SB)
+
+TEXT belay_mirror_send(SB), NOSPLIT|NOFRAME, $0-0
+	BYTE $0x0F; BYTE $0x1F; BYTE $0x44; BYTE $0x00; BYTE $0x00
+	RET
+
+TEXT ·MirrorAck(SB), NOSPLIT|NOFRAME, $0-24
+	MOVQ volume+0(FP), DI
+	MOVQ epoch+8(FP), SI
+	MOVQ ns+16(FP), DX
+	JMP  belay_mirror_ack(SB)
+
+TEXT belay_mirror_ack(SB), NOSPLIT|NOFRAME, $0-0
+	BYTE $0x0F; BYTE $0x1F; BYTE $0x44; BYTE $0x00; BYTE $0x00
+	RET

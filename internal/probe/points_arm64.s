@@ -92,3 +92,23 @@ TEXT ·Resubmit(SB), NOSPLIT|NOFRAME, $0-24
 TEXT belay_resubmit(SB), NOSPLIT|NOFRAME, $0-0
 	NOOP
 	RET
+
+TEXT ·MirrorSend(SB), NOSPLIT|NOFRAME, $0-24
+	MOVD volume+0(FP), R0
+	MOVD epoch+8(FP), R1
+	MOVD bytes+16(FP), R2
+	B    belay_mirror_send(SB)
+
+TEXT belay_mirror_send(SB), NOSPLIT|NOFRAME, $0-0
+	NOOP
+	RET
+
+TEXT ·MirrorAck(SB), NOSPLIT|NOFRAME, $0-24
+	MOVD volume+0(FP), R0
+	MOVD epoch+8(FP), R1
+	MOVD ns+16(FP), R2
+	B    belay_mirror_ack(SB)
+
+TEXT belay_mirror_ack(SB), NOSPLIT|NOFRAME, $0-0
+	NOOP
+	RET

@@ -36,3 +36,10 @@ func Rollback(volume, epoch, ns uint64)
 // Resubmit says that count requests of a queue were taken up again that an earlier life of this
 // process, or of the connection, had left undone.
 func Resubmit(volume, queue, count uint64)
+
+// MirrorSend says that an epoch of a mirrored pair was sealed and sent, and how many bytes of content
+// it had in all.
+func MirrorSend(volume, epoch, bytes uint64)
+
+// MirrorAck says that the partner has all of an epoch, ns nanoseconds after the machine stood still.
+func MirrorAck(volume, epoch, ns uint64)

@@ -30,3 +30,9 @@ func Rollback(_, _, _ uint64) {}
 
 // Resubmit does nothing.
 func Resubmit(_, _, _ uint64) {}
+
+// MirrorSend does nothing.
+func MirrorSend(_, _, _ uint64) {}
+
+// MirrorAck does nothing.
+func MirrorAck(_, _, _ uint64) {}

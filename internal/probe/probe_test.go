@@ -17,6 +17,7 @@ import (
 var points = []string{
 	"belay_requests", "belay_kick", "belay_notify", "belay_flush", "belay_checkpoint_start",
 	"belay_checkpoint_sealed", "belay_checkpoint_retired", "belay_rollback", "belay_resubmit",
+	"belay_mirror_send", "belay_mirror_ack",
 }
 
 // noops are what a point has to begin with, for uprobes to be cheap.
@@ -36,6 +37,8 @@ func callAll(records []Request) {
 	CheckpointRetired(1, 2, 3)
 	Rollback(1, 2, 3)
 	Resubmit(1, 2, 3)
+	MirrorSend(1, 2, 3)
+	MirrorAck(1, 2, 3)
 }
 
 func TestPointsBeginWithNoops(t *testing.T) {

@@ -27,7 +27,7 @@ type Event struct {
 	Kind  EventKind `json:"kind"`
 	Epoch uint64    `json:"epoch,omitempty"` // number of the checkpoint it is about
 	Ns    uint64    `json:"ns,omitempty"`    // how long it took, where it took any time
-	Count uint64    `json:"count,omitempty"` // of requests, where it is about several
+	Count uint64    `json:"count,omitempty"` // of requests, or of bytes sent
 }
 
 // EventKind is what happened.
@@ -40,9 +40,11 @@ const (
 	Retired     EventKind = "checkpoint retired"
 	RolledBack  EventKind = "rollback"
 	Resubmitted EventKind = "requests taken up again"
+	Sent        EventKind = "epoch sent to the partner"
+	Acked       EventKind = "epoch acknowledged by the partner"
 )
 
-var eventKinds = []EventKind{Started, Sealed, Retired, RolledBack, Resubmitted}
+var eventKinds = []EventKind{Started, Sealed, Retired, RolledBack, Resubmitted, Sent, Acked}
 
 // Outlier is one request that took longer than the threshold.
 type Outlier struct {

@@ -5,6 +5,7 @@
 //	bench run [--rows REGEXP] [--rounds 9] [--seconds 2] [--size 2G] [--short] ...
 //	bench rows
 //	bench compare [A B]
+//	bench trace [--without PROGRAM] ...
 //
 // Everything that is measured together is measured in one run: in each round every entry of a row
 // gets its turn, in an order that rotates, and ratios are taken within a round. Only the entry
@@ -21,6 +22,7 @@
 //	lab.go         what a run has: directories, images, servers
 //	place.go       work directories: their rules, their end
 //	run.go         rounds and turns
+//	trace.go       what it costs to be traced, and whether the tracer says what is true
 //	scale.go       figures of the store itself
 //	machine.go     where this was
 //	show.go        what whoever watches sees

@@ -27,6 +27,7 @@ type driven struct {
 	IOPS      float64  `json:"iops"`
 	MiBPerS   float64  `json:"mib_per_s"`
 	Latency   latency  `json:"lat_ns"`
+	Sure      *latency `json:"sure_ns"`
 	Flush     *latency `json:"flush_ns"`
 	CPU       float64  `json:"cpu_ns_per_req"`
 	ClientCPU float64  `json:"client_cpu_ns_per_req"`
@@ -68,6 +69,9 @@ func (l *lab) vhostbench(s *server, ld load, p placement) []string {
 	if ld.seq {
 		args = append(args, "--seq")
 	}
+	if ld.sure {
+		args = append(args, "--sure")
+	}
 	if ld.flushEvery != 0 {
 		args = append(args, "--flush-every", strconv.Itoa(ld.flushEvery))
 	}
@@ -99,6 +103,9 @@ func parseDriven(out []byte) (values, error) {
 	v := values{report.IOPS: d.IOPS, report.Bandwidth: d.MiBPerS, report.CPU: d.CPU / 1000,
 		report.ClientCPU: d.ClientCPU / 1000, report.P50: us(d.Latency.P50), report.P99: us(d.Latency.P99),
 		report.P999: us(d.Latency.P999)}
+	if d.Sure != nil {
+		v[sureP50], v[sureP99] = us(d.Sure.P50), us(d.Sure.P99)
+	}
 	if d.Flush != nil {
 		v[report.FlushP50], v[report.FlushP99] = us(d.Flush.P50), us(d.Flush.P99)
 	}

@@ -33,7 +33,7 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use: "bench", Short: "Measure belay beside its peers", SilenceErrors: true, SilenceUsage: true,
 	}
-	root.AddCommand(runVerb(), rowsVerb(), compareVerb())
+	root.AddCommand(runVerb(), rowsVerb(), compareVerb(), traceVerb())
 	return root
 }
 
@@ -56,20 +56,9 @@ and plot. Whatever else the machine does meanwhile is in the figures: the A/A ra
 			return run(cmd.Context(), &o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
+	o.flags(cmd.Flags())
 	f := cmd.Flags()
-	f.StringVar(&o.belay, "belay", o.belay, "the program to measure")
-	f.StringVar(&o.vhostbench, "vhostbench", o.vhostbench, "the load generator")
-	f.StringVar(&o.rows, "rows", o.rows, "regular expression of the rows' names; see 'bench rows'")
-	f.IntVar(&o.rounds, "rounds", o.rounds, "how often everything is measured")
-	f.Float64Var(&o.secs, "seconds", o.secs, "how long each measurement takes")
-	f.DurationVar(&o.ramp, "ramp", o.ramp, "load before each measurement that does not count")
-	f.Var(&o.size, "size", "size of each disk")
-	f.StringVar(&o.dir, "dir", o.dir, "where the disks are made, in a directory that goes away again")
-	f.StringVar(&o.shm, "shm", o.shm, "where those in memory are made")
 	f.StringVar(&o.out, "out", o.out, "where the result is saved (default bench/DATE-COMMIT)")
-	f.IntVar(&o.backendCPU, "backend-cpu", o.backendCPU, "CPU of back ends and fio")
-	f.IntVar(&o.clientCPU, "client-cpu", o.clientCPU, "CPU of the front end, where it has one of its own")
-	f.BoolVar(&o.short, "short", o.short, "only show that everything works: one short round, small disks")
 	f.BoolVar(&o.noScale, "no-scale", o.noScale, "leave out the figures of the store itself")
 	return cmd
 }

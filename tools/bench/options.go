@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"github.com/belay-vm/belay/internal/size"
@@ -36,6 +37,22 @@ type options struct {
 func defaults() options {
 	return options{belay: "bin/belay", vhostbench: "bin/vhostbench", rounds: 9, secs: 2,
 		ramp: 300 * time.Millisecond, size: 2 << 30, dir: "build/bench", shm: "/dev/shm/belay-bench", clientCPU: 1}
+}
+
+// flags are those of every verb that measures.
+func (o *options) flags(f *pflag.FlagSet) {
+	f.StringVar(&o.belay, "belay", o.belay, "the program to measure")
+	f.StringVar(&o.vhostbench, "vhostbench", o.vhostbench, "the load generator")
+	f.StringVar(&o.rows, "rows", o.rows, "regular expression of the rows' names; see 'bench rows'")
+	f.IntVar(&o.rounds, "rounds", o.rounds, "how often everything is measured")
+	f.Float64Var(&o.secs, "seconds", o.secs, "how long each measurement takes")
+	f.DurationVar(&o.ramp, "ramp", o.ramp, "load before each measurement that does not count")
+	f.Var(&o.size, "size", "size of each disk")
+	f.StringVar(&o.dir, "dir", o.dir, "where the disks are made, in a directory that goes away again")
+	f.StringVar(&o.shm, "shm", o.shm, "where those in memory are made")
+	f.IntVar(&o.backendCPU, "backend-cpu", o.backendCPU, "CPU of back ends and fio")
+	f.IntVar(&o.clientCPU, "client-cpu", o.clientCPU, "CPU of the front end, where it has one of its own")
+	f.BoolVar(&o.short, "short", o.short, "only show that everything works: one short round, small disks")
 }
 
 // The short form's values, where no flag says otherwise.

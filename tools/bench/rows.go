@@ -15,6 +15,8 @@ type load struct {
 	flushEvery int           // writes from one flush to the next; 0: none
 	checkpoint time.Duration // from one checkpoint to the next; 0: none
 
+	sure bool // tell latencies without the front end's own part, too
+
 	// share is the part of the disk's blocks that is asked for, in place of a time. It is for
 	// disks that only the first request to a block finds as they are meant to be.
 	share float64

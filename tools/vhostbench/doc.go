@@ -28,6 +28,7 @@
 //	job.go         connect, start the threads, gather what they found
 //	worker.go      the loop of one queue, the only hot code here
 //	offsets.go     where requests go
+//	sure.go        how long requests took without the generator's own part
 //	tally.go       counts and histograms
 //	cpu.go         processor time and pinning
 //	watch.go       notices that the back end died

@@ -163,6 +163,9 @@ func (j *job) newWorker(queue int) (*worker, error) {
 		w.share = int64(w.at.blocks)
 		w.left = w.share
 	}
+	if o.sure {
+		w.sure = new(surely)
+	}
 	if o.verify {
 		w.sum = newVerifier(w.at, w.bs)
 	}

@@ -99,6 +99,9 @@ func TestExactCounts(t *testing.T) {
 			if r.Requests != want || r.Errors != 0 || r.Seconds <= 0 {
 				t.Errorf("%d requests and %d errors in %v s, want %d", r.Requests, r.Errors, r.Seconds, want)
 			}
+			if !strings.Contains(row.args, "--fill") && r.Flushes != row.flushes {
+				t.Errorf("%d flushes, want %d", r.Flushes, row.flushes)
+			}
 			if got := b.completed(); got != want+row.flushes {
 				t.Errorf("the back end completed %d, want %d", got, want+row.flushes)
 			}
@@ -113,7 +116,7 @@ func TestExactCounts(t *testing.T) {
 func TestFields(t *testing.T) {
 	b := serve(t, &nullDevice{bytes: 1 << 20})
 	code, stdout, stderr := bench("run", "--json", "--socket-path", b.socket, "--op", "write",
-		"--flush-every", "2", "--duration", "30ms", "--ramp", "5ms", "--pid", "1")
+		"--flush-every", "2", "--sure", "--duration", "30ms", "--ramp", "5ms", "--pid", "1")
 	if code != 0 {
 		t.Fatal(stderr)
 	}
@@ -121,8 +124,8 @@ func TestFields(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range strings.Fields(`op seq bs depth queues packed wait seconds requests bytes iops
-		mib_per_s lat_ns flush_ns cpu_user_ns_per_req cpu_sys_ns_per_req cpu_ns_per_req
+	for _, name := range strings.Fields(`op seq bs depth queues packed wait seconds requests reads flushes bytes
+		iops mib_per_s lat_ns sure_ns flush_ns cpu_user_ns_per_req cpu_sys_ns_per_req cpu_ns_per_req
 		client_cpu_ns_per_req client_busy_ns_per_req checkpoints errors`) {
 		if _, ok := got[name]; !ok {
 			t.Errorf("%s is missing", name)

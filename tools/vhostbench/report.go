@@ -20,11 +20,14 @@ type result struct {
 	Packed      bool    `json:"packed"`
 	Wait        string  `json:"wait"`
 	Seconds     float64 `json:"seconds"`
-	Requests    int64   `json:"requests"`
+	Requests    int64   `json:"requests"` // without flushes
+	Reads       int64   `json:"reads"`    // of the requests; the others are writes
+	Flushes     int64   `json:"flushes"`
 	Bytes       int64   `json:"bytes"`
 	IOPS        float64 `json:"iops"`
 	MiBPerS     float64 `json:"mib_per_s"`
 	Latency     times   `json:"lat_ns"`
+	Sure        *times  `json:"sure_ns,omitempty"` // the part of it that is not the generator's own
 	Flush       *times  `json:"flush_ns,omitempty"`
 	CPUUser     float64 `json:"cpu_user_ns_per_req"`
 	CPUSys      float64 `json:"cpu_sys_ns_per_req"`
@@ -54,8 +57,13 @@ func (j *job) result() *result {
 	}
 	r.Seconds = time.Duration(to - from).Seconds()
 	r.Requests, r.Bytes, r.Errors = all.requests, all.bytes, all.errors
+	r.Reads, r.Flushes = all.reads, all.flush.TotalCount()
 	r.Latency = timesOf(all.latency)
-	if all.flush.TotalCount() > 0 {
+	if o.sure {
+		t := timesOf(all.sure)
+		r.Sure = &t
+	}
+	if r.Flushes > 0 {
 		t := timesOf(all.flush)
 		r.Flush = &t
 	}
@@ -94,6 +102,9 @@ func (r *result) words(w io.Writer) {
 	fmt.Fprintf(w, "requests\t%s in %.2f s\n", humanize.Comma(r.Requests), r.Seconds)
 	fmt.Fprintf(w, "rate\t%s/s, %.1f MiB/s\n", humanize.Comma(int64(r.IOPS)), r.MiBPerS)
 	r.Latency.words(w, "latency")
+	if r.Sure != nil {
+		r.Sure.words(w, "for certain")
+	}
 	if r.Flush != nil {
 		r.Flush.words(w, "flush")
 	}

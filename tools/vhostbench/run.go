@@ -35,6 +35,7 @@ type options struct {
 	pid              int
 	cpus             []int
 	verify           bool
+	sure             bool
 	json             bool
 }
 
@@ -109,6 +110,8 @@ Writes destroy what is on the disk.`,
 	f.IntVar(&o.pid, "pid", o.pid, "the back end's process, whose processor time is to be told")
 	f.IntSliceVar(&o.cpus, "cpu", o.cpus, "pin the load threads to these CPUs, in turn")
 	f.BoolVar(&o.verify, "verify", o.verify, "check that reads return what was written")
+	f.BoolVar(&o.sure, "sure", o.sure,
+		"tell the latencies without what may be the generator's own, too (with --wait poll)")
 	f.BoolVar(&o.json, "json", o.json, "print JSON")
 	return cmd
 }

@@ -15,25 +15,31 @@ func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, longest
 // tally is what one queue has completed while it counted.
 type tally struct {
 	requests, bytes, errors int64
+	reads                   int64 // of the requests
 	busy                    int64 // ns from seeing completions to having sent what follows them
-	latency, flush          *hdrhistogram.Histogram
+	latency, flush, sure    *hdrhistogram.Histogram
 }
 
-func newTally() tally { return tally{latency: newHistogram(), flush: newHistogram()} }
+func newTally() tally {
+	return tally{latency: newHistogram(), flush: newHistogram(), sure: newHistogram()}
+}
 
 func (t *tally) reset() {
-	t.requests, t.bytes, t.errors, t.busy = 0, 0, 0, 0
+	t.requests, t.bytes, t.errors, t.reads, t.busy = 0, 0, 0, 0, 0
 	t.latency.Reset()
 	t.flush.Reset()
+	t.sure.Reset()
 }
 
 func (t *tally) add(other *tally) {
 	t.requests += other.requests
 	t.bytes += other.bytes
 	t.errors += other.errors
+	t.reads += other.reads
 	t.busy += other.busy
 	t.latency.Merge(other.latency)
 	t.flush.Merge(other.flush)
+	t.sure.Merge(other.sure)
 }
 
 // record counts a time; it has a place in the histogram, whatever the clock did.

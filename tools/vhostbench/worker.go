@@ -47,6 +47,7 @@ type worker struct {
 	from, to sample
 	failure  error // of the first request that failed
 	sum      *verifier
+	sure     *surely // nil: not asked for
 }
 
 // phase is what the worker is about.
@@ -151,9 +152,11 @@ func (w *worker) submit() error {
 		if err := w.disk.Submit(r); err != nil {
 			return err
 		}
+		w.sure.sent(r)
 	}
 	if n > 0 {
 		w.disk.Kick()
+		w.sure.kicked(w.job)
 		w.counted.busy += w.job.clock() - w.now
 	}
 	if w.share > 0 {
@@ -203,6 +206,7 @@ func (w *worker) reap() (err error) {
 	if len(w.done) > 0 {
 		w.heard = w.now
 	}
+	defer w.sure.drained(w.now)
 	for _, r := range w.done {
 		if err := w.finish(r); err != nil {
 			return err
@@ -216,9 +220,11 @@ func (w *worker) reap() (err error) {
 func (w *worker) await() error {
 	if w.poll {
 		for range spinsPerLook {
+			at := w.sure.clock(w.job)
 			if w.ring.Pending() {
 				return nil
 			}
+			w.sure.drained(at)
 		}
 	} else if ready, err := w.ring.Wait(eventSlice); ready || err != nil {
 		return err
@@ -253,7 +259,11 @@ func (w *worker) finish(r *vhosttest.Req) error {
 	}
 	w.counted.requests++
 	w.counted.bytes += int64(r.Len)
+	if r.Op == vhosttest.OpRead {
+		w.counted.reads++
+	}
 	record(w.counted.latency, took)
+	w.sure.count(&w.counted, r)
 	return nil
 }
 

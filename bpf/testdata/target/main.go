@@ -37,6 +37,8 @@ var ops = []func(c *command, records []probe.Request) error{
 	point(func(c *command, _ []probe.Request) { probe.CheckpointRetired(c.Args[0], c.Args[1], c.Args[2]) }),
 	point(func(c *command, _ []probe.Request) { probe.Rollback(c.Args[0], c.Args[1], c.Args[2]) }),
 	point(func(c *command, _ []probe.Request) { probe.Resubmit(c.Args[0], c.Args[1], c.Args[2]) }),
+	point(func(c *command, _ []probe.Request) { probe.MirrorSend(c.Args[0], c.Args[1], c.Args[2]) }),
+	point(func(c *command, _ []probe.Request) { probe.MirrorAck(c.Args[0], c.Args[1], c.Args[2]) }),
 	write,
 }
 

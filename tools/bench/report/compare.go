@@ -127,7 +127,7 @@ func compareEntries(out *strings.Builder, a, b *Row, entry string, m Metric) {
 	if len(va) == 0 || len(vb) == 0 {
 		return
 	}
-	ma, mb := spreadOf(va).Median, spreadOf(vb).Median
+	ma, mb := SpreadOf(va).Median, SpreadOf(vb).Median
 	i := slices.IndexFunc(quantities, func(q quantity) bool { return q.metric == m })
 	compareLine(out, entry+", "+m.label(), quantities[i].format(ma), quantities[i].format(mb), ratio(mb/ma), "")
 }

@@ -43,7 +43,7 @@ func (r *Row) judge(t Target, short bool) Outcome {
 		o.Verdict = NoData
 		return o
 	}
-	o.Ratio = spreadOf(ratios)
+	o.Ratio = SpreadOf(ratios)
 	o.AA = r.sameness(t, o.Best)
 	if o.Verdict = Unjudged; !short {
 		o.Verdict = o.verdict()
@@ -59,7 +59,7 @@ func (r *Row) best(t Target) string {
 		if len(values) == 0 {
 			continue
 		}
-		m := spreadOf(values).Median
+		m := SpreadOf(values).Median
 		if math.IsNaN(is) || t.AtMost != 0 && m < is || t.AtMost == 0 && m > is {
 			best, is = name, m
 		}
@@ -76,7 +76,7 @@ func (r *Row) sameness(t Target, against string) *Spread {
 				continue
 			}
 			if ratios := r.ratios(name, e.Name, t.Metric); len(ratios) > 0 {
-				s := spreadOf(ratios)
+				s := SpreadOf(ratios)
 				return &s
 			}
 		}

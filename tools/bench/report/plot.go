@@ -107,7 +107,7 @@ func (r *Result) rateBars() []bar {
 			if len(values) == 0 || e.Repeats != "" {
 				continue
 			}
-			s := spreadOf(values)
+			s := SpreadOf(values)
 			b := bar{name: r.Rows[i].Name + "  " + e.Name, text: count(s.Median), value: s.Median / 1000,
 				low: s.Q1 / 1000, high: s.Q3 / 1000, color: otherColor}
 			if strings.HasPrefix(e.Name, "belay") {

@@ -13,8 +13,8 @@ type Spread struct {
 	N      int     `json:"n"` // of how many values
 }
 
-// spreadOf returns the spread of values, which it leaves in their order.
-func spreadOf(values []float64) Spread {
+// SpreadOf returns the spread of values, which it leaves in their order.
+func SpreadOf(values []float64) Spread {
 	sorted := slices.Sorted(slices.Values(values))
 	return Spread{quantile(sorted, 0.5), quantile(sorted, 0.25), quantile(sorted, 0.75), len(values)}
 }

@@ -180,7 +180,7 @@ func (r *Row) figures(b *strings.Builder) {
 		for _, q := range shown {
 			text := "-"
 			if values := r.values(e.Name, q.metric); len(values) > 0 {
-				text = q.format(spreadOf(values).Median)
+				text = q.format(SpreadOf(values).Median)
 			}
 			fmt.Fprintf(b, "%*s", wideValue, text)
 		}
