@@ -2,14 +2,10 @@
 // tag e2e, take some minutes and fail where QEMU is missing: run `make e2e`, which sets up
 // what they need. This page is all that an ordinary build sees of them.
 //
-<<<<<<< HEAD
 // Tests of pairs need root rights, for network namespaces.
 //
-// BELAY names the binary under test (default: bin/belay of this checkout). With
-=======
 // BELAY and VHOSTBENCH name the binary under test and the load generator (default: those in bin/
 // of this checkout). With
->>>>>>> main
 // BELAY_E2E_BACKEND=qsd the same guests run on qemu-storage-daemon instead, which tells a
 // fault of the harness from one of ours; what only belay can do is then left out.
 // BELAY_E2E_CONSOLE=1 shows the guests' serial lines.
@@ -20,15 +16,12 @@
 //	story_test.go     write, checkpoint, write more, power off, roll back, boot again
 //	device_test.go    reboot, queues, plugging, resize, discard, in both ring formats
 //	kill_test.go      kill -9 of the server under load
-<<<<<<< HEAD
 //	colo_bare_test.go, colo_ledger_test.go
 //	                  the harness for COLO (tools/pair) by itself, with nobody or QEMU carrying
 //	                  the disk: it makes pairs, fails over, cuts the link, and the guest's ledger
 //	                  agrees where it has to and finds what is wrong
-=======
 //	trace_test.go     tracing: maps as bpftool prints them, the load generator, belay trace
 //	tracecount_test.go, tracedelay_test.go, traceguest_test.go
 //	                  counts are exact, delays are in the right part, a guest is recorded
 //	slowdisk_test.go  a disk that is slow for one process
->>>>>>> main
 package e2e

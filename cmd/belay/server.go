@@ -118,11 +118,7 @@ func (s *server) build() (err error) {
 		Serial: serial, Engine: s.engine,
 		Spin:       time.Duration(s.options.pollUs) * time.Microsecond,
 		SpinDevice: time.Duration(s.options.pollDeviceUs) * time.Microsecond,
-<<<<<<< HEAD
-		Count:      s.counts.Count, Latency: s.counts.Latency, Fence: s.pair.fence(),
-=======
-		Count:      s.counts.count, Latency: s.counts.latency,
->>>>>>> main
+		Count:      s.counts.count, Latency: s.counts.latency, Fence: s.pair.fence(),
 	})
 	if err != nil {
 		return err
