@@ -131,8 +131,8 @@ func (vm *VM) attend(serial *os.File) {
 	vm.exitErr = vm.cmd.Wait()
 	close(exited)
 	<-read
-	close(vm.done)
 	os.RemoveAll(vm.dir)
+	close(vm.done)
 }
 
 // listen returns a listening socket as a file for QEMU.

@@ -88,8 +88,8 @@ func (n *Net) addSide(id ID) error {
 	if err := n.addNamespace(name); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "pair-"+name+"-") // short: a socket's path has 107 bytes
-	if err != nil {
+	dir := filepath.Join(os.TempDir(), n.namespace(name)) // short: a socket's path has 107 bytes
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
 	n.sides[id] = &Side{ID: id, Dir: dir, Addr: addr.side, Wire: addr.wire, namespace: n.namespace(name)}
@@ -190,7 +190,7 @@ func inside(namespace string) []string {
 	return []string{"nsenter", "--net=/run/netns/" + namespace, "--"}
 }
 
-// removeStale removes the namespaces of processes that are gone.
+// removeStale removes the namespaces, and directories, of processes that are gone.
 func removeStale() {
 	found, err := filepath.Glob("/run/netns/" + namePrefix + "*-*")
 	if err != nil {
@@ -204,7 +204,8 @@ func removeStale() {
 			continue // not one of ours
 		}
 		if err := unix.Kill(pid, 0); errors.Is(err, unix.ESRCH) {
-			_ = ip("netns", "delete", name) // somebody else was quicker
+			_ = ip("netns", "delete", name) // somebody else was quicker, perhaps
+			os.RemoveAll(filepath.Join(os.TempDir(), name))
 		}
 	}
 }
