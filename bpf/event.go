@@ -23,7 +23,7 @@ const (
 	Rollback                           // the disk was put back to Epoch, in Ns
 	FlushRound                         // a flush round ended: DataNs, JournalNs, Count waiters
 	Resubmit                           // Count requests of Queue were taken up again
-	MirrorSend                         // Epoch was sent to the partner, Count bytes of content
+	MirrorSend                         // Epoch was sent to the partner, Count bytes
 	MirrorAck                          // the partner has all of Epoch, Ns after the machine stood still
 	numEvents
 )

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/belay-vm/belay/checkpoint"
 	"github.com/belay-vm/belay/colo"
+	"github.com/belay-vm/belay/internal/probe"
 	"github.com/belay-vm/belay/mirror"
 )
 
@@ -17,6 +19,7 @@ type outgoing struct {
 	copy    *copying
 	stream  *mirror.Stream
 	sealing context.CancelFunc
+	told    atomic.Uint64       // bytes that earlier epochs had, by the probe points
 	points  map[uint64][]uint32 // of epochs that are not retired, by disk
 }
 
@@ -148,7 +151,7 @@ func (p *Pair) hello(role mirror.Role) mirror.Hello {
 func (p *Pair) fromSecondary(e mirror.Event) {
 	switch e := e.(type) {
 	case mirror.Acked:
-		p.status.acked(time.Now())
+		probe.MirrorAck(0, e.Epoch, uint64(p.status.acked(time.Now())))
 		p.post(colo.Acked{Epoch: colo.Epoch(e.Epoch)})
 	case mirror.Reported:
 		p.run(func() {

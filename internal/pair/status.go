@@ -63,7 +63,16 @@ func (b *statusBoard) with(f func()) {
 func (b *statusBoard) began(t time.Time)   { b.with(func() { b.marks = [4]time.Time{t} }) }
 func (b *statusBoard) drained(t time.Time) { b.with(func() { b.marks[1] = t }) }
 func (b *statusBoard) sent(t time.Time)    { b.with(func() { b.marks[2] = t }) }
-func (b *statusBoard) acked(t time.Time)   { b.with(func() { b.marks[3] = t }) }
+
+// acked returns how long the machine has been standing still.
+func (b *statusBoard) acked(t time.Time) (pause time.Duration) {
+	b.with(func() {
+		if b.marks[3] = t; !b.marks[0].IsZero() {
+			pause = t.Sub(b.marks[0])
+		}
+	})
+	return pause
+}
 
 // started ends a pause.
 func (b *statusBoard) started(t time.Time) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/belay-vm/belay/checkpoint"
 	"github.com/belay-vm/belay/colo"
+	"github.com/belay-vm/belay/internal/probe"
 	"github.com/belay-vm/belay/mirror"
 )
 
@@ -113,6 +114,8 @@ func (p *Pair) seal(a colo.Seal) {
 			p.log.Warn("seal", "epoch", a.Epoch, "error", err)
 		}
 		p.status.sent(time.Now())
+		sent := o.session.Stats().Sent
+		probe.MirrorSend(0, uint64(a.Epoch), sent-o.told.Swap(sent))
 	})
 }
 

@@ -37,8 +37,8 @@ func Rollback(volume, epoch, ns uint64)
 // process, or of the connection, had left undone.
 func Resubmit(volume, queue, count uint64)
 
-// MirrorSend says that an epoch of a mirrored pair was sealed and sent, and how many bytes of content
-// it had in all.
+// MirrorSend says that an epoch of a mirrored pair was sealed and sent, and how many bytes that took on
+// the wire.
 func MirrorSend(volume, epoch, bytes uint64)
 
 // MirrorAck says that the partner has all of an epoch, ns nanoseconds after the machine stood still.

@@ -25,7 +25,8 @@ var layers = []layer{
 	{"internal/control", nil},
 	{"internal/disktest", []string{"checkpoint", "internal/bio"}},
 	{"internal/hist", nil},
-	{"internal/pair", []string{"blk", "vhostuser", "checkpoint", "colo", "mirror", "mirror/witness", "qmp"}},
+	{"internal/pair", []string{"blk", "vhostuser", "checkpoint", "colo", "mirror", "mirror/witness", "qmp",
+		"internal/probe"}},
 	{"internal/probe", nil},
 	{"internal/screen", nil},
 	{"internal/size", nil},
@@ -47,7 +48,7 @@ var layers = []layer{
 	{"bpf/testdata/target", []string{"internal/probe", "internal/uring"}},
 	{"cmd/", []string{everything}},
 	{"tools/", []string{everything, testSide}},
-	{"e2e", []string{"tools/guest", "tools/daemon", "tools/pair"}},
+	{"e2e", []string{"tools/guest", "tools/daemon", "tools/pair", "mirror/witness/witnesstest"}},
 }
 
 // testSide packages are imported by tests, tools and each other's, never by the product.
