@@ -287,7 +287,8 @@ func TestColoTwoDisks(t *testing.T) {
 	s := newSides(t, 2)
 	s.follow(ctx)
 	a := s.vms[pair.A]
-	shell(t, a, "mkfs.ext4 -q /dev/vdb && mkdir -p /run/b && mount -t ext4 /dev/vdb /run/b && mkdir /run/b/ledger")
+	shell(t, a, "mkfs.ext4 -q /dev/vdb && mkdir -p /run/b && mount -t ext4 /dev/vdb /run/b")
+	shell(t, a, "mkdir /run/b/ledger")
 	s.must("ledger", a.StartLedger("/run/b/ledger", 20*time.Millisecond))
 	s.must("checkpoints", a.Checkpoints(ctx, 10))
 	t.Log(cli(t, "verify-pair", s.volume(pair.A, 0)))
