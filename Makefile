@@ -83,7 +83,7 @@ race:
 
 .PHONY: e2e
 e2e: build
-	BELAY=$(BELAY) $(GO) test -tags e2e -count=1 -v -timeout 15m ./e2e
+	BELAY=$(BELAY) $(GO) test -tags e2e -count=1 -v -timeout 25m ./e2e
 
 .PHONY: kill
 kill: build
