@@ -89,20 +89,21 @@ func (h *host) kill() {
 
 // pairStatus is what the demonstration looks at.
 type pairStatus struct {
-	Role, State string
-	Epoch       int64
-	Pause       struct {
-		Drain       float64 `json:"drain_ms"`
-		Tail        float64 `json:"tail_ms"`
-		Acknowledge float64 `json:"acknowledge_ms"`
-		QEMU        float64 `json:"qemu_ms"`
-	} `json:"last_pause"`
+	State string
+	Pause pause `json:"last_pause"`
 }
 
-func (s pairStatus) String() string {
-	return fmt.Sprintf("role: %s  state: %s  epoch: %d\n"+
-		"last pause: %.1f ms to drain, %.1f ms to send the rest, %.1f ms to hear of it, %.1f ms QEMU's",
-		s.Role, s.State, s.Epoch, s.Pause.Drain, s.Pause.Tail, s.Pause.Acknowledge, s.Pause.QEMU)
+// pause is the last checkpoint's, in milliseconds.
+type pause struct {
+	Drain       float64 `json:"drain_ms"`
+	Tail        float64 `json:"tail_ms"`
+	Acknowledge float64 `json:"acknowledge_ms"`
+	QEMU        float64 `json:"qemu_ms"`
+}
+
+func (p pause) String() string {
+	return fmt.Sprintf("%.1f ms for the disk (drain, send the rest, hear of it), %.1f ms for the memory",
+		p.Drain+p.Tail+p.Acknowledge, p.QEMU)
 }
 
 // status asks the host's belay.

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -142,12 +143,9 @@ func (p *pairDemo) protect(ctx context.Context) error {
 	if err := a.vm.Checkpoints(ctx, 10); err != nil {
 		return err
 	}
-	s, err := a.status(ctx)
-	if err != nil {
+	if err := p.status(ctx, a); err != nil {
 		return err
 	}
-	p.command("(a) belay status web --json")
-	p.output(s.String())
 	return p.verb(ctx, a, "verify-pair", volumeName)
 }
 
@@ -202,13 +200,7 @@ func (p *pairDemo) reprotect(ctx context.Context) error {
 	if err := b.vm.Checkpoints(ctx, 1); err != nil {
 		return err
 	}
-	s, err := b.status(ctx)
-	if err != nil {
-		return err
-	}
-	p.command("(b) belay status web --json")
-	p.output(s.String())
-	return nil
+	return p.status(ctx, b)
 }
 
 func (p *pairDemo) back(ctx context.Context) error {
@@ -254,6 +246,24 @@ func (p *pairDemo) boot(ctx context.Context, h *host, incoming string) error {
 	vm, err := h.side.Boot(ctx, guest.Config{CPUs: 1, Incoming: incoming,
 		Disks: []guest.Disk{{Socket: h.socket(), Queues: 1}}})
 	h.vm = vm
+	return err
+}
+
+// status shows what belay's status says of the pair, and the last pause.
+func (p *pairDemo) status(ctx context.Context, h *host) error {
+	p.command(fmt.Sprintf("(%v) belay status %s | grep pair", h.side.ID, volumeName))
+	words := h.belay("status", volumeName)
+	out, err := exec.CommandContext(ctx, words[0], words[1:]...).Output()
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(out)) {
+		if strings.HasPrefix(line, "pair") {
+			p.output(line)
+		}
+	}
+	s, err := h.status(ctx)
+	p.text("  ", "The last pause: %s.", s.Pause)
 	return err
 }
 
