@@ -172,7 +172,8 @@ func (p *Pair) Attach(disk int, dev *blk.Device) *Disk {
 
 // Run runs the side until ctx ends or it serves no more: then the error wraps ErrOut.
 func (p *Pair) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
+	asked := ctx // to end; what runs goes on until the loop has done what is to be done then
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	p.ctx = ctx
 	if err := p.begin(ctx); err != nil {
@@ -185,7 +186,7 @@ func (p *Pair) Run(ctx context.Context) error {
 			failed <- err
 		}
 	})
-	err := p.loop(ctx, failed)
+	err := p.loop(asked, failed)
 	cancel()
 	p.end()
 	return err
@@ -241,8 +242,10 @@ func (p *Pair) retreat() error {
 	return nil
 }
 
-// handing says that the machine hands over and is not done.
-func (p *Pair) handing() bool { return !p.secondary && p.p.Phase() == colo.PrimaryHanding }
+// handing says that the peer is to be told to take over, or that this side is out.
+func (p *Pair) handing() bool {
+	return !p.secondary && p.p.Phase() == colo.PrimaryHanding || p.quit
+}
 
 // end lets go of everything. Front ends do not get the answers that they wait for.
 func (p *Pair) end() {
