@@ -154,7 +154,7 @@ func (p *pairDemo) kill(ctx context.Context) error {
 	a := p.hosts[pair.A]
 	p.command(fmt.Sprintf("(a) kill -9 %d %d", a.server.PID(), a.vm.PID()))
 	a.kill()
-	p.text("  ", "Neither had time to say a word. b has the guest as of their last common checkpoint, and waits:")
+	p.text("  ", "Neither could say a word. b has the guest as of their last common checkpoint, and waits:")
 	p.text("  ", "from b a dead host and a broken cable look alike, so with --manual the operator decides.")
 	return nil
 }
