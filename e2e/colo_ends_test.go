@@ -12,7 +12,7 @@ import (
 
 // TestColoShutdown switches a protected guest off: nobody revives it.
 func TestColoShutdown(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 70*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	s := newEtcdSides(t)
 	s.follow(ctx)
@@ -32,7 +32,7 @@ func TestColoShutdown(t *testing.T) {
 // TestColoPrimaryBelayEnds ends the primary's belay, in order or not: the secondary takes over, and the
 // old QEMU is not left running where its belay could end it.
 func TestColoPrimaryBelayEnds(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 70*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	s := newEtcdSides(t)
 	s.follow(ctx)

@@ -61,7 +61,7 @@ func newEtcdSides(t *testing.T) *sides {
 
 // TestColoEtcd kills a primary's host: nobody has to say anything.
 func TestColoEtcd(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 70*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	s := newEtcdSides(t)
 	s.follow(ctx)
@@ -75,7 +75,7 @@ func TestColoEtcd(t *testing.T) {
 
 // TestColoCut cuts the link while both sides live: one goes on, and the other ends its guest.
 func TestColoCut(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 80*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	s := newEtcdSides(t)
 	s.follow(ctx)

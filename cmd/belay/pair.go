@@ -8,12 +8,15 @@ import (
 	"time"
 
 	"github.com/belay-vm/belay/internal/control"
+	"github.com/belay-vm/belay/internal/pair"
 	"github.com/spf13/cobra"
 )
 
 // Bounds and defaults of the flags.
 const (
 	leastDelay    = 10 * time.Millisecond
+	leastHold     = 100 * time.Millisecond
+	mostHold      = time.Minute
 	defaultDelay  = 500 * time.Millisecond
 	defaultWindow = "64M"
 	mostPairName  = 64
@@ -30,6 +33,7 @@ type pairOptions struct {
 	listen     string
 	migrateURI string
 	delay      time.Duration
+	hold       time.Duration
 	rate       string
 	window     string
 
@@ -125,6 +129,8 @@ func pairFlags(cmd *cobra.Command, o *pairOptions) {
 	f.BoolVar(&o.plaintext, "plaintext", false, "speak with the peer without TLS, readable by whoever listens")
 	f.DurationVar(&o.delay, "checkpoint-delay", o.delay,
 		"time between checkpoints, while this side is the primary")
+	f.DurationVar(&o.hold, "peer-timeout", pair.DefaultHold,
+		"how long the partner may hold the guest up, the same on both sides; a takeover waits four times as long")
 	f.StringVar(&o.rate, "sync-rate", "",
 		"bytes a second to bring a partner up to date, such as 100M (default: no limit)")
 	f.IntVar(&o.queues, "num-queues", o.queues, "queues offered to QEMU")
@@ -183,6 +189,8 @@ func (o *pairOptions) checkTransport() error {
 		return usagef("--listen is needed")
 	case o.primary && (o.peer == "") != (o.migrateURI == ""):
 		return usagef("--peer and --migrate-uri belong together")
+	case o.hold < leastHold || o.hold > mostHold:
+		return usagef("--peer-timeout is between %v and %v, not %v", leastHold, mostHold, o.hold)
 	case o.delay < leastDelay:
 		return usagef("--checkpoint-delay is at least %v, not %v", leastDelay, o.delay)
 	}

@@ -81,7 +81,7 @@ func (o *pairOptions) config(disks []*servedDisk, sockets qmp.Sockets,
 	log hclog.Logger) (pair.Config, error) {
 	cfg := pair.Config{
 		Name: o.name, Sockets: sockets, Peer: o.peer, MigrateURI: o.migrateURI, Delay: o.delay,
-		Times: pair.DefaultTimes(), Log: log.Named("pair"),
+		Times: pair.TimesFor(o.hold), Log: log.Named("pair"),
 	}
 	for _, d := range disks {
 		cfg.Stores = append(cfg.Stores, d.store)

@@ -29,11 +29,16 @@ type Times struct {
 	Silence   time.Duration // of the peer, after which it is lost
 }
 
-// DefaultTimes are those of the documentation.
-func DefaultTimes() Times {
+// DefaultHold is how long a partner may hold the guest up, if nothing else is said.
+const DefaultHold = time.Second
+
+// TimesFor are the durations of a pair whose guest may be held up by the partner for so long: a partner
+// that makes no progress is given up after three tenths of it, and one that says nothing after twice. A
+// takeover waits for four times as long, because that is what the partner promises.
+func TimesFor(hold time.Duration) Times {
 	return Times{
-		HoldIdle: 300 * time.Millisecond, HoldTotal: time.Second, Linger: 10 * time.Millisecond,
-		Promise: 4 * time.Second, Skew: 100 * time.Millisecond, Silence: mirror.DefaultTimeout,
+		HoldIdle: hold * 3 / 10, HoldTotal: hold, Linger: 10 * time.Millisecond,
+		Promise: 4 * hold, Skew: hold / 10, Silence: 2 * hold,
 	}
 }
 
