@@ -41,6 +41,7 @@ help:
 	@echo '  make unit      go test ./...'
 	@echo '  make race      the same under the race detector, in short form'
 	@echo '  make e2e       tests with a real guest in QEMU'
+	@echo '  make e2e-colo  those of them with a guest on two hosts (root)'
 	@echo '  make kill      kill -9 of the real daemon under load, $(ROUNDS) rounds (ROUNDS=) and 5 with a guest'
 	@echo '  make crash     $(CUTS) power cuts on a disk that lies (CUTS=)'
 	@echo '  make sim       $(SIM) checkpoints of a simulated pair with faults (SIM=)'
@@ -84,6 +85,10 @@ race:
 .PHONY: e2e
 e2e: build
 	BELAY=$(BELAY) $(GO) test -tags e2e -count=1 -v -timeout 25m ./e2e
+
+.PHONY: e2e-colo
+e2e-colo: build
+	BELAY=$(BELAY) $(GO) test -tags e2e -count=1 -v -timeout 30m -run TestColo ./e2e
 
 .PHONY: kill
 kill: build
