@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -71,6 +72,20 @@ func TestColoEtcd(t *testing.T) {
 	s.await(ctx, pair.B, "alone")
 	t.Logf("failover: %v", time.Since(killed))
 	s.goesOn(ctx, pair.B)
+	s.refused(ctx, pair.A)
+}
+
+// refused starts a side as the primary whose guest lives on the other one.
+func (p *sides) refused(ctx context.Context, id pair.ID) {
+	p.t.Helper()
+	side := p.net.Side(id)
+	words := append(side.Inside(binary(), "pair", "primary", p.volume(id, 0), "--socket-path",
+		p.socket(id, 0), "--qmp", side.Sockets().String()), p.extra...)
+	out, err := exec.CommandContext(ctx, words[0], words[1:]...).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "another generation was won") ||
+		strings.Contains(string(out), "ready") {
+		p.t.Errorf("a former primary starts while the other side serves: %v\n%s", err, out)
+	}
 }
 
 // TestColoCut cuts the link while both sides live: one goes on, and the other ends its guest.

@@ -26,4 +26,5 @@
 //	primary.go    the sending side      secondary.go  the receiving side
 //	source.go     what is sent          sink.go       where it goes
 //	mark.go       common checkpoints    status.go     what is told to people
+//	admit.go      who may be primary    stream.go     what is said to the peer
 package pair

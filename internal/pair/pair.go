@@ -233,7 +233,7 @@ func (p *Pair) loop(ctx context.Context, failed <-chan error) error {
 // retreat ends a side that is asked to end: the machine hands over what it can, in time.
 func (p *Pair) retreat() error {
 	p.take(colo.Quit{})
-	limit := time.After(p.cfg.Times.Silence)
+	limit := time.After(3 * p.cfg.Times.Silence)
 	for p.leaving == nil && p.handing() {
 		select {
 		case <-p.mail.wake:

@@ -198,7 +198,11 @@ func (p *Pair) answerPeer(a colo.Action) bool {
 	case colo.AckShutdown:
 		p.say(func(s *mirror.Session) error { return s.AckShutdown() })
 	case colo.Leave:
-		p.say(func(s *mirror.Session) error { s.Leave(mirror.Poisoned, a.Why); return nil })
+		p.say(func(s *mirror.Session) error {
+			s.Leave(mirror.Poisoned, a.Why)
+			p.outlive(s)
+			return nil
+		})
 	default:
 		return false
 	}

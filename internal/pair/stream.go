@@ -38,13 +38,26 @@ func (p *Pair) doPeer(a colo.Action) bool {
 		p.say(func(s *mirror.Session) error { s.GiveUp(mirror.Machine, a.Why); return nil })
 	case colo.HandOver:
 		p.log.Warn("the guest is handed over", "why", a.Why)
-		p.say(func(s *mirror.Session) error { s.HandOver(mirror.Leaving, a.Why); return nil })
+		p.say(func(s *mirror.Session) error {
+			s.HandOver(mirror.Leaving, a.Why)
+			p.outlive(s)
+			return nil
+		})
 	case colo.AnnounceShutdown:
 		p.say(func(s *mirror.Session) error { return s.AnnounceShutdown(mirror.GuestShutdown) })
 	default:
 		return p.answerPeer(a)
 	}
 	return true
+}
+
+// outlive waits until the peer has heard a session's last words, but not for ever: this side is about to
+// end, and would take them with it.
+func (p *Pair) outlive(s *mirror.Session) {
+	select {
+	case <-s.Done():
+	case <-time.After(2 * p.cfg.Times.Silence):
+	}
 }
 
 // say has something said to the peer, in order, beside the loop.
