@@ -53,7 +53,9 @@ type Session struct {
 	bye  atomic.Bool // this side has said its last words, or is about to
 	done chan struct{}
 	work sync.WaitGroup // goroutines that use the session
-	read chan struct{}  // closed when nothing is read any more
+	part sync.Mutex     // guards over, and that no part begins when all are waited for
+	over bool
+	read chan struct{} // closed when nothing is read any more
 
 	out *primary   // if this side is one
 	in  *secondary // if this side is one
@@ -200,6 +202,9 @@ func (s *Session) start() {
 	go func() {
 		<-s.stop
 		s.conn.net.Close()
+		s.part.Lock()
+		s.over = true
+		s.part.Unlock()
 		s.work.Wait()
 		if s.out != nil {
 			s.out.window.abandon()
@@ -208,8 +213,13 @@ func (s *Session) start() {
 	}()
 }
 
-// spawn runs a part of the session whose error ends it.
+// spawn runs a part of the session whose error ends it. One that has ended gets no more parts.
 func (s *Session) spawn(f func() error) {
+	s.part.Lock()
+	defer s.part.Unlock()
+	if s.over {
+		return
+	}
 	s.work.Add(1)
 	go func() {
 		defer s.work.Done()
