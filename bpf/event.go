@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"os"
 
 	"github.com/belay-vm/belay/internal/probe"
 	"github.com/cilium/ebpf/ringbuf"
@@ -56,7 +55,8 @@ type Event struct {
 }
 
 // Events hands events to f, in the order in which they happened, until the context or the tracer
-// ends; then it returns nil. Only one call may be under way at a time.
+// ends; then it returns nil, when f has got all that happened before. Only one call may be under way
+// at a time.
 func (t *Tracer) Events(ctx context.Context, f func(Event)) error {
 	reader, err := ringbuf.NewReader(t.points.Maps[traceMapEvents])
 	if err != nil {
@@ -65,18 +65,18 @@ func (t *Tracer) Events(ctx context.Context, f func(Event)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(t.done, cancel)()
-	closed := make(chan error, 1)
-	context.AfterFunc(ctx, func() { closed <- reader.Close() })
+	flushed := make(chan error, 1)
+	context.AfterFunc(ctx, func() { flushed <- reader.Flush() })
 	err = readEvents(reader, f)
 	cancel()
-	return errors.Join(err, <-closed)
+	return errors.Join(err, <-flushed, reader.Close())
 }
 
 func readEvents(reader *ringbuf.Reader, f func(Event)) error {
 	var record ringbuf.Record
 	for {
 		switch err := reader.ReadInto(&record); {
-		case errors.Is(err, os.ErrClosed):
+		case errors.Is(err, ringbuf.ErrFlushed):
 			return nil
 		case err != nil:
 			return err

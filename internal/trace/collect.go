@@ -11,7 +11,7 @@ import (
 type Source interface {
 	// Snapshot reads the counters.
 	Snapshot() (*Snapshot, error)
-	// Events calls each with what happens, until the context ends.
+	// Events calls each with what happens until the context ends, and with all of it before it returns.
 	Events(ctx context.Context, each func(Happening)) error
 }
 
@@ -62,11 +62,18 @@ func Collect(ctx context.Context, src Source, ticks <-chan time.Time, each func(
 			return err
 		}
 		iv := Between(earlier, now, c.offset)
-		if last && iv.Span < leastSpan && iv.Only("").Requests == 0 {
-			return nil
+		if last && heard != nil { // what is on its way belongs to this interval
+			stop()
+			err, heard = <-heard, nil
+			if err != nil {
+				return err
+			}
 		}
 		earlier = now
 		c.take(iv)
+		if last && iv.Span < leastSpan && iv.Only("").Requests == 0 && len(iv.Events) == 0 {
+			return nil
+		}
 		if err := each(iv); err != nil {
 			return err
 		}
