@@ -20,6 +20,7 @@ type machine struct {
 	t       *testing.T
 	process *exec.Cmd
 	monitor *qmptest.Server
+	pidfd   *os.File      // what a pair is to know the process by
 	gone    chan struct{} // closed when it has ended
 
 	plugged sync.Mutex // guards the setting of what follows
@@ -45,6 +46,9 @@ func newMachine(t *testing.T) *machine {
 	input, err := m.process.StdinPipe() // it ends with us
 	must(t, err)
 	must(t, m.process.Start())
+	fd, err := unix.PidfdOpen(m.process.Process.Pid, 0)
+	must(t, err)
+	m.pidfd = os.NewFile(uintptr(fd), "pidfd") // closed when nobody has it any more
 	go func() {
 		_ = m.process.Wait() // killed
 		_ = input.Close()
@@ -72,13 +76,6 @@ func newMachine(t *testing.T) *machine {
 	m.monitor.Handle("yank", m.yank)
 	m.monitor.Handle("x-colo-lost-heartbeat", m.heartbeat)
 	return m
-}
-
-// pidfd is the process as a pair is to know it: by the socket it would take us for QEMU.
-func (m *machine) pidfd() *os.File {
-	fd, err := unix.PidfdOpen(m.process.Process.Pid, 0)
-	must(m.t, err)
-	return os.NewFile(uintptr(fd), "pidfd")
 }
 
 // plug connects the disk.

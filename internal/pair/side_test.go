@@ -105,7 +105,7 @@ func (s *side) serve(salt uint64) {
 	connected := s.pair.qemu.connected
 	s.pair.qemu.connected = func(c *qmp.Client) { // what listens on the monitor's socket is this process
 		s.pair.qemu.mu.Lock()
-		s.pair.qemu.process = s.machine.pidfd()
+		s.pair.qemu.process = s.machine.pidfd
 		s.pair.qemu.mu.Unlock()
 		connected(c)
 	}
