@@ -30,10 +30,9 @@ type machine struct {
 
 	big     sync.Mutex // QEMU's big lock
 	runs    bool
-	peer    *machine // under COLO
-	loaded  bool     // a migration has become COLO
-	left    bool     // COLO is over
-	alone   bool     // it was told so
+	loaded  bool // a migration has become COLO
+	left    bool // COLO is over
+	alone   bool // it was told so
 	leaving sync.WaitGroup
 	asked   atomic.Bool // for a migration
 }
