@@ -198,17 +198,10 @@ func (s *Store) record(e *entries) error {
 	}
 	places, sums := e.places, e.sums
 	for len(places) > 0 {
-		n, k := chunk(places, sums)
-		payload, err := s.journal.reserve(writePayload(n, k), false)
-		if err == errJournalFull {
-			invariant("the journal lost room that it had")
-		}
+		n, k, err := s.enterPlaces(recordWrite, places, sums)
 		if err != nil {
 			return err
 		}
-		encodeWrite(payload, places[:n], sums[:k])
-		s.seq++
-		s.journal.seal(recordWrite, s.seq, s.line, s.epoch)
 		if s.tracker != nil {
 			s.tracker.note(places[:n])
 		}
@@ -217,4 +210,21 @@ func (s *Store) record(e *entries) error {
 		places, sums = places[n:], sums[k:]
 	}
 	return nil
+}
+
+// enterPlaces writes one record of places, for which the journal has room, and returns how many of
+// them it took and how many of their checksums. The store's mutex is held.
+func (s *Store) enterPlaces(kind recordKind, places []placement, sums []uint32) (n, k int, err error) {
+	n, k = chunk(places, sums)
+	payload, err := s.journal.reserve(writePayload(n, k), false)
+	if err == errJournalFull {
+		invariant("the journal lost room that it had")
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	encodeWrite(payload, places[:n], sums[:k])
+	s.seq++
+	s.journal.seal(kind, s.seq, s.line, s.epoch)
+	return n, k, nil
 }

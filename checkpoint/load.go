@@ -144,17 +144,10 @@ func (s *state) newestOwn() *point {
 func (s *Store) enterStaged(l *loading) error {
 	l.first = s.seq + 1
 	for places, sums := l.stage.entries.places, l.stage.entries.sums; len(places) > 0; {
-		n, k := chunk(places, sums)
-		payload, err := s.journal.reserve(writePayload(n, k), false)
-		if err == errJournalFull {
-			invariant("the journal lost room that it had")
-		}
+		n, k, err := s.enterPlaces(recordStage, places, sums)
 		if err != nil {
 			return err
 		}
-		encodeWrite(payload, places[:n], sums[:k])
-		s.seq++
-		s.journal.seal(recordStage, s.seq, s.line, s.epoch)
 		places, sums = places[n:], sums[k:]
 	}
 	return nil
