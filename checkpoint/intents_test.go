@@ -527,20 +527,7 @@ func TestQuickFlushesTogether(t *testing.T) {
 	for i := range 3 {
 		kind := []aio.Kind{aio.Threads, aio.Inline, aio.Threads}[i]
 		all.Go(func() {
-			runtime.LockOSThread()
-			r := newBareAllocRig(t, s, kind, 3)
-			defer r.close(t)
-			memory := r.requests[0].Iov[:1]
-			for round := range int64(60) {
-				for i := range r.requests {
-					r.requests[i].Len, r.requests[i].Iov = 4096, memory
-				}
-				r.batch(t, bio.Write, func(k int) int64 { return (int64(i)*2000 + (round*3+int64(k))%999) * 4096 })
-				for i := range r.requests {
-					r.requests[i].Len, r.requests[i].Iov = 0, nil
-				}
-				r.batch(t, bio.Flush, func(int) int64 { return 0 })
-			}
+			writeAndFlush(t, s, kind, 60, int64(i)*2000)
 		})
 	}
 	for range 5 {
@@ -552,11 +539,31 @@ func TestQuickFlushesTogether(t *testing.T) {
 		}
 	}
 	all.Wait()
+	writeAndFlush(t, s, aio.Inline, 2*maxWait, 0) // alone, so that intents are of use again
 	wantNoFaults(t)(s.Check(context.Background(), nil))
 	if st := s.Status(); st.QuickFlushes == 0 || st.Flushes == 0 {
 		t.Errorf("%d quick flushes, %d rounds", st.QuickFlushes, st.Flushes)
 	}
 	if err := s.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// writeAndFlush does rounds of three small writes and three flushes, through a lane of its own.
+func writeAndFlush(t *testing.T, s *Store, kind aio.Kind, rounds, from int64) {
+	runtime.LockOSThread() // an engine is used by the thread that made it
+	defer runtime.UnlockOSThread()
+	r := newBareAllocRig(t, s, kind, 3)
+	defer r.close(t)
+	memory := r.requests[0].Iov[:1]
+	for round := range rounds {
+		for i := range r.requests {
+			r.requests[i].Len, r.requests[i].Iov = 4096, memory
+		}
+		r.batch(t, bio.Write, func(k int) int64 { return (from + (round*3+int64(k))%999) * 4096 })
+		for i := range r.requests {
+			r.requests[i].Len, r.requests[i].Iov = 0, nil
+		}
+		r.batch(t, bio.Flush, func(int) int64 { return 0 })
 	}
 }
