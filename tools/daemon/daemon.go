@@ -15,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/belay-vm/belay/vhostuser/vhosttest"
 )
 
 // Patience is how long a backend may take to get ready, and to end on SIGTERM.
@@ -106,7 +108,7 @@ func (d *Daemon) await(socket string) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if _, err := os.Stat(socket); err == nil {
+		if ok, err := vhosttest.Listening(d.cmd.Process.Pid, socket); ok && err == nil {
 			close(d.ready)
 			return
 		}

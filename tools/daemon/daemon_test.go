@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"errors"
+	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -55,13 +57,32 @@ func TestStartReportsAnEarlyEnd(t *testing.T) {
 
 func TestSilentBackendIsReadyWithItsSocket(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
-	c := shell(`: >"$0"; exec sleep 1000`)
-	c.Args, c.Socket = append(c.Args, socket), socket
-	d, err := Start(c)
+	t.Setenv(silent, socket)
+	d, err := Start(Command{Args: []string{os.Args[0]}, Socket: socket})
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.Kill()
+	defer d.Kill()
+	c, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+}
+
+// silent names the socket of a backend that says nothing; this test binary is one then.
+const silent = "BELAY_TEST_SILENT_BACKEND"
+
+func TestMain(m *testing.M) {
+	socket := os.Getenv(silent)
+	if socket == "" {
+		os.Exit(m.Run())
+	}
+	l, err := net.Listen("unix", socket)
+	for err == nil {
+		_, err = l.Accept()
+	}
+	panic(err)
 }
 
 func TestTailKeepsTheEnd(t *testing.T) {

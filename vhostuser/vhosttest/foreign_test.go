@@ -50,7 +50,11 @@ func awaitSocket(t *testing.T, path string) {
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
 	for range 500 {
-		if fi, err := os.Stat(path); err == nil && fi.Mode().Type() == os.ModeSocket {
+		listening, err := vhosttest.Listening(os.Getpid(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if listening {
 			return
 		}
 		<-again.C
