@@ -48,7 +48,7 @@ func (p *Pair) seek(ctx context.Context) {
 	p.seeking = true
 	peer := p.cfg.Peer
 	p.work.Go(func() {
-		for pause := askAgain; ctx.Err() == nil; pause = min(2*pause, 5*time.Second) {
+		for pause := p.cfg.Times.again(); ctx.Err() == nil; pause = min(2*pause, 5*time.Second) {
 			s, err := p.call(ctx, peer)
 			if err == nil {
 				p.run(func() { p.seeking = false; p.meetPeer(s) })
@@ -92,7 +92,7 @@ func (p *Pair) call(ctx context.Context, peer string) (*mirror.Session, error) {
 	}
 	return mirror.Open(ctx, c, mirror.Config{
 		Hello: p.hello(mirror.Primary), Timeout: p.cfg.Times.Silence,
-		Reader: p.reader, Event: p.fromSecondary, Admit: p.remember,
+		Reader: p.reader, Event: p.fromSecondary, Admit: p.remember, Clock: p.clock(),
 	})
 }
 
