@@ -68,6 +68,9 @@ func (p *Pair) claim(ctx context.Context, c colo.Claim, generation uint64) (won 
 	case err != nil:
 		return false, err
 	}
+	if !p.cfg.on(ruleClaimDurable) {
+		return true, nil
+	}
 	err = updateAll(p.volumes, func(s *checkpoint.PairState) {
 		s.Pair, s.Role, s.Generation = p.cfg.Name, checkpoint.RolePrimary, generation+1
 		s.Why = ""

@@ -70,7 +70,12 @@ type Config struct {
 	Times   Times
 	Clock   mirror.Clock // of promises; nil: mirror.BootClock
 	Log     hclog.Logger
+
+	without rule // rules that are left out, in a simulation
 }
+
+// on says whether a rule holds; only a simulation makes it false.
+func (c *Config) on(r rule) bool { return c.without&r == 0 }
 
 // Pair is one side of a pair. Its methods may be called from any goroutine.
 type Pair struct {
@@ -136,7 +141,7 @@ func newPair(cfg Config, role checkpoint.Role) (*Pair, error) {
 	p.fence = newFence(p.clock(), p.post)
 	p.disks = make([]front, len(cfg.Stores))
 	for _, s := range cfg.Stores {
-		v := &volume{Store: s}
+		v := &volume{Store: s, anyLine: !cfg.on(ruleOwnLine)}
 		p.volumes = append(p.volumes, v)
 		if state, ok := v.Pair(); ok {
 			p.generation = max(p.generation, state.Generation)
@@ -150,6 +155,7 @@ func newPair(cfg Config, role checkpoint.Role) (*Pair, error) {
 	}
 	p.reader = newReader(p.volumes)
 	p.sink = newSink(p.volumes, p.syncBegun)
+	p.sink.keepOwn = !cfg.on(ruleDropOwn)
 	q := newQEMU(cfg.Log.Named("qemu"), p.post)
 	q.connected = func(c *qmp.Client) { p.run(func() { p.status.monitor(c); p.meet() }) }
 	p.qemu = q

@@ -118,6 +118,9 @@ func (p *Pair) admit(peer *mirror.Hello) error {
 
 // syncBegun makes durable that a disk is between two states.
 func (p *Pair) syncBegun(plan mirror.SyncPlan) error {
+	if !p.cfg.on(ruleMarkSyncing) {
+		return nil
+	}
 	return p.volumes[plan.Disk].update(func(s *checkpoint.PairState) { s.Syncing = true })
 }
 
