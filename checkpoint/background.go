@@ -186,6 +186,10 @@ func (s *Store) wantSpace() {
 	}
 }
 
+// Work does a step of what goroutines do otherwise, in a store that was opened with ByHand, and says
+// whether there was anything to do.
+func (s *Store) Work() bool { return s.flushOnce() || s.tendOnce() }
+
 // wants is work that was asked for. The store's mutex guards it.
 type wants struct {
 	snapshot  bool

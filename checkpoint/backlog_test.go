@@ -25,7 +25,7 @@ func newBacklogRig(t *testing.T, checksums bool) *backlogRig {
 	r := &backlogRig{t: t, disk: disktest.New(1), want: make([]byte, backlogSize)}
 	r.rng = rand.New(rand.NewPCG(3, 4))
 	o := CreateOptions{Size: backlogSize, JournalSize: 8 << 20, Checksums: checksums}
-	if err := createOn(fakeFS{r.disk}, o); err != nil {
+	if err := CreateOn(fakeFS{r.disk}, o); err != nil {
 		t.Fatal(err)
 	}
 	r.open(Options{})
@@ -41,9 +41,9 @@ func newBacklogRig(t *testing.T, checksums bool) *backlogRig {
 
 func (r *backlogRig) open(o Options) {
 	r.t.Helper()
-	o.manual, o.tuning = true, &tuning{regionSlots: 4, growSlots: 16, minSlack: 16, unprovenBlocks: 1 << 30}
+	o.ByHand, o.tuning = true, &tuning{regionSlots: 4, growSlots: 16, minSlack: 16, unprovenBlocks: 1 << 30}
 	var err error
-	if r.s, err = openOn(fakeFS{r.disk}, o); err != nil {
+	if r.s, err = OpenOn(fakeFS{r.disk}, o); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -182,7 +182,7 @@ func TestBacklogOfDamage(t *testing.T) {
 	if err := r.s.Close(); !errors.Is(err, ErrCorrupt) {
 		t.Fatal(err)
 	}
-	if _, err := openOn(fakeFS{r.disk}, Options{ReadOnly: true, manual: true}); !errors.Is(err, ErrCorrupt) {
+	if _, err := OpenOn(fakeFS{r.disk}, Options{ReadOnly: true, ByHand: true}); !errors.Is(err, ErrCorrupt) {
 		t.Fatal(err)
 	}
 	r.disk.Close()

@@ -184,7 +184,7 @@ func (c *crasher) decay(disk *disktest.Disk) {
 			p[at+c.rng.IntN(100)] ^= 1
 		}
 	})
-	s, err := openOn(fakeFS{disk}, Options{manual: true, tuning: &c.tuning})
+	s, err := OpenOn(fakeFS{disk}, Options{ByHand: true, tuning: &c.tuning})
 	if err == nil {
 		defer abandon(s)
 		if _, err = diskTags(s); err == nil {
@@ -198,13 +198,13 @@ func (c *crasher) decay(disk *disktest.Disk) {
 
 // judge opens what is left.
 func (c *crasher) judge(disk *disktest.Disk, upTo int) error {
-	o := Options{manual: true, tuning: &c.tuning}
+	o := Options{ByHand: true, tuning: &c.tuning}
 	var spare *disktest.Disk
 	if c.rng.IntN(3) == 0 {
 		spare = disk.Cut(disktest.Kill)
 		defer spare.Close()
 	}
-	s, err := openOn(fakeFS{disk}, o)
+	s, err := OpenOn(fakeFS{disk}, o)
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
@@ -229,7 +229,7 @@ func (c *crasher) judge(disk *disktest.Disk, upTo int) error {
 // takeOver opens the disk as a second machine would.
 func (c *crasher) takeOver(found *Store, disk *disktest.Disk) error {
 	to := c.ledger.successor(found)
-	s, err := openOn(fakeFS{disk}, Options{manual: true, tuning: &c.tuning, Takeover: true})
+	s, err := OpenOn(fakeFS{disk}, Options{ByHand: true, tuning: &c.tuning, Takeover: true})
 	if to == nil {
 		if !errors.Is(err, ErrNoPoint) {
 			return fmt.Errorf("takeover without a retired point: %w", err)

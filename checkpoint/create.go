@@ -31,7 +31,7 @@ func Create(dir string, o CreateOptions) error {
 	if err != nil {
 		return err
 	}
-	err = createOn(Dir(dir), o)
+	err = CreateOn(Dir(dir), o)
 	if err != nil {
 		for _, name := range []string{superblockName, mapName, dataName, journalName} {
 			_ = os.Remove(filepath.Join(dir, name))
@@ -75,8 +75,8 @@ func syncParent(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// createOn makes the files of a volume. The superblock comes last: before it there is no volume.
-func createOn(fs FS, o CreateOptions) error {
+// CreateOn makes the files of a volume. The superblock comes last: before it there is no volume.
+func CreateOn(fs FS, o CreateOptions) error {
 	sb, err := o.superblock(fs)
 	if err != nil {
 		return err

@@ -12,10 +12,10 @@ func TestFlushLetsGoOfExcess(t *testing.T) {
 	d := disktest.New(1)
 	t.Cleanup(d.Close)
 	o := CreateOptions{Size: 16 << 20, JournalSize: journalArea + minJournalArea, Slack: 1}
-	if err := createOn(fakeFS{d}, o); err != nil {
+	if err := CreateOn(fakeFS{d}, o); err != nil {
 		t.Fatal(err)
 	}
-	s, err := openOn(fakeFS{d}, Options{KeepHoles: true, tuning: &tuning{
+	s, err := OpenOn(fakeFS{d}, Options{KeepHoles: true, tuning: &tuning{
 		regionSlots: 16, growSlots: 64, minSlack: 64, unprovenBlocks: 1 << 20,
 	}})
 	if err != nil {
@@ -41,10 +41,10 @@ func openTight(t *testing.T) *Store {
 	d := disktest.New(1)
 	t.Cleanup(d.Close)
 	o := CreateOptions{Size: 16 << 20, JournalSize: journalArea + minJournalArea, Slack: 1}
-	if err := createOn(fakeFS{d}, o); err != nil {
+	if err := CreateOn(fakeFS{d}, o); err != nil {
 		t.Fatal(err)
 	}
-	s, err := openOn(fakeFS{d}, Options{manual: true, tuning: &tuning{
+	s, err := OpenOn(fakeFS{d}, Options{ByHand: true, tuning: &tuning{
 		regionSlots: 16, growSlots: 64, minSlack: 64, unprovenBlocks: 1 << 20,
 	}})
 	if err != nil {

@@ -12,10 +12,10 @@ import (
 func fullVolume(t *testing.T) (*disktest.Disk, *Store) {
 	t.Helper()
 	d := disktest.New(1)
-	if err := createOn(fakeFS{d}, CreateOptions{Size: 64 << 20, JournalSize: 256 << 10}); err != nil {
+	if err := CreateOn(fakeFS{d}, CreateOptions{Size: 64 << 20, JournalSize: 256 << 10}); err != nil {
 		t.Fatal(err)
 	}
-	s, err := openOn(fakeFS{d}, Options{tuning: &tuning{
+	s, err := OpenOn(fakeFS{d}, Options{tuning: &tuning{
 		regionSlots: 16, growSlots: 64, minSlack: 64, unprovenBlocks: 1 << 20,
 	}})
 	if err != nil {
@@ -57,7 +57,7 @@ func TestCloseOnFullDisk(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s, err := openOn(fakeFS{d.Cut(disktest.PowerCut)}, Options{ReadOnly: true})
+	s, err := OpenOn(fakeFS{d.Cut(disktest.PowerCut)}, Options{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func seededQuickRig(t *testing.T, seed uint64, o CreateOptions, lanes int) *quic
 	t.Helper()
 	r := &quickRig{t: t, disk: disktest.New(seed)}
 	o.Size, o.JournalSize = 1<<20, journalArea+minJournalArea
-	if err := createOn(fakeFS{r.disk}, o); err != nil {
+	if err := CreateOn(fakeFS{r.disk}, o); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.leave(); r.disk.Close() })
@@ -52,9 +52,9 @@ func seededQuickRig(t *testing.T, seed uint64, o CreateOptions, lanes int) *quic
 
 func (r *quickRig) open(o Options, lanes int) {
 	r.t.Helper()
-	o.manual, o.tuning = true, &quickTuning
+	o.ByHand, o.tuning = true, &quickTuning
 	var err error
-	if r.s, err = openOn(fakeFS{r.disk}, o); err != nil {
+	if r.s, err = OpenOn(fakeFS{r.disk}, o); err != nil {
 		r.t.Fatal(err)
 	}
 	r.lanes = nil
@@ -383,7 +383,7 @@ func TestPowerCutDuringRecall(t *testing.T) {
 		cut.Hook(func(int) {
 			for _, kind := range []disktest.Kind{disktest.Kill, disktest.PowerCut} {
 				d := cut.Cut(kind)
-				s, err := openOn(fakeFS{d}, Options{manual: true, tuning: &quickTuning})
+				s, err := OpenOn(fakeFS{d}, Options{ByHand: true, tuning: &quickTuning})
 				if err != nil {
 					t.Fatalf("seed %d: %v", seed, err)
 				}
@@ -393,7 +393,7 @@ func TestPowerCutDuringRecall(t *testing.T) {
 				d.Close()
 			}
 		})
-		s, err := openOn(fakeFS{cut}, Options{manual: true, tuning: &quickTuning})
+		s, err := OpenOn(fakeFS{cut}, Options{ByHand: true, tuning: &quickTuning})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -473,13 +473,13 @@ func TestNoRoomForARing(t *testing.T) {
 	defer d.Close()
 	d.AddDevice("/dev", 300*blockSize)
 	o := CreateOptions{Size: 1 << 20, Data: "/dev", JournalSize: journalArea + minJournalArea}
-	if err := createOn(fakeFS{d}, o); err != nil {
+	if err := CreateOn(fakeFS{d}, o); err != nil {
 		t.Fatal(err)
 	}
 	for n, off := range map[uint64]bool{16: false, 20: true} {
 		few := quickTuning
 		few.intentSlots = n
-		s, err := openOn(fakeFS{d}, Options{manual: true, tuning: &few})
+		s, err := OpenOn(fakeFS{d}, Options{ByHand: true, tuning: &few})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,11 +16,11 @@ func TestMergedSlotComesBack(t *testing.T) {
 	disk := disktest.New(1)
 	defer disk.Close()
 	o := CreateOptions{Size: 1 << 20, JournalSize: journalArea + minJournalArea}
-	if err := createOn(fakeFS{disk}, o); err != nil {
+	if err := CreateOn(fakeFS{disk}, o); err != nil {
 		t.Fatal(err)
 	}
 	small := tuning{regionSlots: 1, growSlots: 2, minSlack: 2, unprovenBlocks: 1000}
-	s, err := openOn(fakeFS{disk}, Options{manual: true, tuning: &small})
+	s, err := OpenOn(fakeFS{disk}, Options{ByHand: true, tuning: &small})
 	if err != nil {
 		t.Fatal(err)
 	}

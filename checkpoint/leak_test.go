@@ -14,12 +14,12 @@ func TestCloseGivesMemoryBack(t *testing.T) {
 	disk := disktest.New(1)
 	defer disk.Close()
 	o := CreateOptions{Size: 1 << 20, JournalSize: journalArea + minJournalArea, Checksums: true}
-	if err := createOn(fakeFS{disk}, o); err != nil {
+	if err := CreateOn(fakeFS{disk}, o); err != nil {
 		t.Fatal(err)
 	}
 	before := 0
 	for i := range 40 {
-		s, err := openOn(fakeFS{disk}, Options{manual: true})
+		s, err := OpenOn(fakeFS{disk}, Options{ByHand: true})
 		if err != nil {
 			t.Fatal(err)
 		}

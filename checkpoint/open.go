@@ -12,10 +12,11 @@ import (
 // Open opens the volume in a directory. It takes the volume's lock before it reads anything that
 // an earlier server could still be writing.
 func Open(dir string, o Options) (*Store, error) {
-	return openOn(Dir(dir), o)
+	return OpenOn(Dir(dir), o)
 }
 
-func openOn(fs FS, o Options) (*Store, error) {
+// OpenOn opens the volume whose files an FS has.
+func OpenOn(fs FS, o Options) (*Store, error) {
 	s := newStore(fs, o)
 	err := s.open()
 	if err == nil && o.Takeover {
@@ -43,7 +44,7 @@ func newStore(fs FS, o Options) *Store {
 	if o.tuning != nil {
 		s.tuning = *o.tuning
 	}
-	s.background = startBackground(s, o.manual)
+	s.background = startBackground(s, o.ByHand)
 	return s
 }
 

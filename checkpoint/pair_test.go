@@ -23,15 +23,15 @@ func pairVolume(t *testing.T, seed uint64) *disktest.Disk {
 	t.Helper()
 	disk := disktest.New(seed)
 	o := CreateOptions{Size: 1 << 20, JournalSize: journalArea + minJournalArea}
-	if err := createOn(fakeFS{disk}, o); err != nil {
+	if err := CreateOn(fakeFS{disk}, o); err != nil {
 		t.Fatal(err)
 	}
 	return disk
 }
 
 func openPaired(disk *disktest.Disk, o Options) (*Store, error) {
-	o.manual, o.tuning = true, &tuning{regionSlots: 8, growSlots: 64, minSlack: 64, unprovenBlocks: 100}
-	return openOn(fakeFS{disk}, o)
+	o.ByHand, o.tuning = true, &tuning{regionSlots: 8, growSlots: 64, minSlack: 64, unprovenBlocks: 100}
+	return OpenOn(fakeFS{disk}, o)
 }
 
 // TestPairState takes a volume into a pair and out of it again; after each operation of the disk

@@ -143,7 +143,7 @@ func newRig(p plan) *rig {
 		r.must(errors.Join(err, f.Sync(), f.Close()))
 		o.Base, o.BaseFormat = basePath, "raw"
 	}
-	r.must(createOn(fakeFS{r.disk}, o))
+	r.must(CreateOn(fakeFS{r.disk}, o))
 	r.ledger = newLedger(p.size, int(p.most/sectorSize), p.base)
 	r.open(Options{})
 	r.age()
@@ -177,8 +177,8 @@ func (r *rig) open(o Options) {
 }
 
 func (r *rig) tryOpen(o Options) error {
-	o.manual, o.tuning = true, &r.tuning
-	s, err := openOn(fakeFS{r.disk}, o)
+	o.ByHand, o.tuning = true, &r.tuning
+	s, err := OpenOn(fakeFS{r.disk}, o)
 	if err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func newAging(t *testing.T, slack int) *aging {
 		o.JournalSize = 4 << 20
 		opt.tuning = &tuning{regionSlots: 256, growSlots: 512, minSlack: 512, unprovenBlocks: 4096}
 		var err error
-		if a.s, err = openOn(emptyFS{Dir(scaleVolume(t, o))}, opt); err != nil {
+		if a.s, err = OpenOn(emptyFS{Dir(scaleVolume(t, o))}, opt); err != nil {
 			t.Fatal(err)
 		}
 		a.dev = &instantDevice{}

@@ -128,9 +128,9 @@ func timeOpen(t *testing.T, dir string, writes int) time.Duration {
 	t.Helper()
 	saved := saveJournal(t, dir)
 	o := scaleOptions()
-	o.manual = true // nothing is written behind our back
+	o.ByHand = true // nothing is written behind our back
 	begun := time.Now()
-	s, err := openOn(emptyFS{Dir(dir)}, o)
+	s, err := OpenOn(emptyFS{Dir(dir)}, o)
 	took := time.Since(begun)
 	if err != nil {
 		t.Fatal(err)

@@ -100,7 +100,7 @@ func scaleVolume(t *testing.T, o CreateOptions) string {
 	if err := unix.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := createOn(emptyFS{Dir(dir)}, o); err != nil {
+	if err := CreateOn(emptyFS{Dir(dir)}, o); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -111,7 +111,7 @@ func scaleOptions() Options { return Options{MaxUnretired: 1 << 20} }
 
 func openScale(t *testing.T, dir string, o Options) *scaleRig {
 	t.Helper()
-	s, err := openOn(emptyFS{Dir(dir)}, o)
+	s, err := OpenOn(emptyFS{Dir(dir)}, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,11 +13,11 @@ func TestCatalogCountsItsOwnPages(t *testing.T) {
 	disk := disktest.New(1)
 	defer disk.Close()
 	o := CreateOptions{Size: 1 << 20, JournalSize: journalArea + minJournalArea}
-	if err := createOn(fakeFS{disk}, o); err != nil {
+	if err := CreateOn(fakeFS{disk}, o); err != nil {
 		t.Fatal(err)
 	}
 	open := func() *Store {
-		s, err := openOn(fakeFS{disk}, Options{manual: true})
+		s, err := OpenOn(fakeFS{disk}, Options{ByHand: true})
 		if err != nil {
 			t.Fatal(err)
 		}

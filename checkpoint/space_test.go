@@ -13,10 +13,10 @@ func TestFlushForSpaceAmongOthers(t *testing.T) {
 	d := disktest.New(1)
 	defer d.Close()
 	o := CreateOptions{Size: 1 << 20, JournalSize: journalArea + minJournalArea}
-	if err := createOn(fakeFS{d}, o); err != nil {
+	if err := CreateOn(fakeFS{d}, o); err != nil {
 		t.Fatal(err)
 	}
-	s, err := openOn(fakeFS{d}, Options{manual: true})
+	s, err := OpenOn(fakeFS{d}, Options{ByHand: true})
 	if err != nil {
 		t.Fatal(err)
 	}

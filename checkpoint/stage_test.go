@@ -161,7 +161,7 @@ func TestLoadTooLarge(t *testing.T) {
 // the same.
 func TestLoadWithoutEnd(t *testing.T) {
 	dir := newVolume(t, CreateOptions{Size: 1 << 20, JournalSize: 4 << 20})
-	s := open(t, dir, Options{manual: true})
+	s := open(t, dir, Options{ByHand: true})
 	want := pattern(make([]byte, 4096), 1)
 	for i := range int64(64) { // so that the map has a leaf on the disk
 		mustWrite(t, s, want, i*8192)
@@ -173,7 +173,7 @@ func TestLoadWithoutEnd(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, dir, Options{manual: true})
+	s = open(t, dir, Options{ByHand: true})
 	for i := range 600 {
 		st := stage(t, s)
 		mustStage(t, st, want, 4096)
@@ -189,7 +189,7 @@ func TestLoadWithoutEnd(t *testing.T) {
 	for _, dir := range []string{killed(t, dir), ""} {
 		s := s
 		if dir != "" {
-			s = open(t, dir, Options{manual: true})
+			s = open(t, dir, Options{ByHand: true})
 			if !s.unordered {
 				t.Error("replay left nothing for later")
 			}

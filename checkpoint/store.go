@@ -28,8 +28,11 @@ type Options struct {
 	// its last I/O has ended.
 	LockWait time.Duration
 
+	// ByHand starts no goroutines. What they do is done by those who wait for it, and by Work. It is for
+	// simulations, in which nothing is to happen by itself.
+	ByHand bool
+
 	tuning *tuning
-	manual bool // no background goroutines
 }
 
 // tuning holds sizes that tests make small.

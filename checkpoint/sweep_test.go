@@ -13,10 +13,10 @@ func sweepable(t *testing.T) (*disktest.Disk, *Store) {
 	d := disktest.New(1)
 	t.Cleanup(d.Close)
 	o := CreateOptions{Size: 1 << 20, JournalSize: journalArea + minJournalArea}
-	if err := createOn(fakeFS{d}, o); err != nil {
+	if err := CreateOn(fakeFS{d}, o); err != nil {
 		t.Fatal(err)
 	}
-	s, err := openOn(fakeFS{d}, Options{manual: true})
+	s, err := OpenOn(fakeFS{d}, Options{ByHand: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestOpenGoesOnSweeping(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s, err := openOn(fakeFS{d}, Options{})
+	s, err := OpenOn(fakeFS{d}, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

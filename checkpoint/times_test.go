@@ -31,11 +31,11 @@ func newTimer(t *testing.T, o Options) *timer {
 	disk := disktest.New(1)
 	t.Cleanup(disk.Close)
 	c := CreateOptions{Size: 1 << 20, JournalSize: journalArea + minJournalArea}
-	if err := createOn(fakeFS{disk}, c); err != nil {
+	if err := CreateOn(fakeFS{disk}, c); err != nil {
 		t.Fatal(err)
 	}
-	o.manual = true
-	s, err := openOn(fakeFS{disk}, o)
+	o.ByHand = true
+	s, err := OpenOn(fakeFS{disk}, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,8 @@ type Transport struct {
 	// Timeout bounds connecting, the TLS handshake, and how long sent bytes may stay without an
 	// acknowledgement of the peer's kernel. Zero: DefaultTimeout.
 	Timeout time.Duration
+	// Connect connects to an address. Nil: by TCP.
+	Connect func(ctx context.Context, address string) (net.Conn, error)
 }
 
 // LoadTLS reads a certificate, its key and the certificates of those who may sign the peer's. The same
@@ -64,8 +66,13 @@ func (t *Transport) Dial(ctx context.Context, address string) (net.Conn, error) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.timeout())
 	defer cancel()
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", address)
+	connect := t.Connect
+	if connect == nil {
+		connect = func(ctx context.Context, address string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", address)
+		}
+	}
+	c, err := connect(ctx, address)
 	if err != nil {
 		return nil, err
 	}

@@ -8,13 +8,6 @@ import (
 	"github.com/belay-vm/belay/colo"
 )
 
-// machine is what both roles have in common.
-type machine interface {
-	step(colo.Event) []colo.Action
-	poisoned() bool
-	String() string
-}
-
 // request is one that was taken from a ring.
 type request struct {
 	ring colo.Ring
@@ -30,46 +23,42 @@ type backRing struct {
 	inflight []*request
 }
 
-// backend is p or s: it carries out what its machine says.
+// backend is p or s as QEMU and the other host see it: rings, a place in the network, a life. What it
+// decides is its side's.
 type backend struct {
 	*world
-	name    string
-	machine machine
-	qemu    *qemu
-	peer    *backend
-	dead    bool
+	name  string
+	side  Side
+	qemu  *qemu
+	peer  *backend
+	dead  bool
+	power bool // with its host
+	inbox inbox
 
 	mirror  pipe // to the peer
-	express pipe // the same, for promises: they overtake
-	lost    bool // the peer was told to be lost
 	witness bool // the witness can be reached
 	oob     pipe // to QEMU's monitor
 
-	disk     [maxDisks]uint64
-	staged   map[colo.Epoch][maxDisks]uint64
 	ring     [maxDisks][maxQueues]backRing
 	draining bool // all of them; a Quiesced is due
 
-	until   time.Duration // of publishing
-	stopped bool
+	boot    hostClock
 	paused  time.Duration // not scheduled until then
 	fails   bool          // its disk
-	timers  [colo.Promise + 1]uint64
-	asking  uint64 // counts questions to the witness
-	serving bool   // s was promoted
-	served  uint64 // requests published lately
+	serving bool          // s was promoted
+	served  uint64        // requests published lately
 }
 
 func (w *world) newBackend(name string) *backend {
-	b := &backend{world: w, name: name, witness: true, until: colo.Forever}
-	b.staged = map[colo.Epoch][maxDisks]uint64{}
+	b := &backend{world: w, name: name, witness: true, inbox: inbox{poke: w.poke}}
+	b.boot = hostClock{rate: 1 + w.drift*(2*w.rng.Float64()-1)}
 	b.mirror = pipe{clock: &w.clock, least: 20 * time.Microsecond, most: 500 * time.Microsecond}
-	b.express = pipe{clock: &w.clock, least: 20 * time.Microsecond, most: 500 * time.Microsecond}
 	b.oob = pipe{clock: &w.clock, least: 20 * time.Microsecond, most: 400 * time.Microsecond}
+	w.backends = append(w.backends, b)
 	return b
 }
 
-// take gives the machine an event and does what it says.
+// take gives the side an event.
 func (b *backend) take(e colo.Event) {
 	if b.dead {
 		return
@@ -79,12 +68,7 @@ func (b *backend) take(e colo.Event) {
 		return
 	}
 	b.tracef("%s takes %T%+v", b.name, e, e)
-	for _, a := range b.machine.step(e) {
-		b.tracef("%s  does %T%+v (%v)", b.name, a, a, b.machine)
-		if !b.doRings(a) && !b.doLocal(a) && !b.doPeer(a) {
-			b.failf("%s: nobody does %T", b.name, a)
-		}
-	}
+	b.side.Take(e)
 }
 
 func (b *backend) at(r colo.Ring) *backRing { return &b.ring[r.Disk][r.Queue] }
@@ -120,10 +104,6 @@ func (b *backend) doRings(a colo.Action) bool {
 	case colo.Release:
 		b.at(a.Ring).released = true
 		b.pump(a.Ring)
-	case colo.StopServing:
-		b.stopped = true
-	case colo.ServeUntil:
-		b.until = a.Until
 	case colo.PassErrors:
 		b.fails = false
 	default:
@@ -143,7 +123,7 @@ func (b *backend) each(do func(colo.Ring)) {
 // pump takes what the guest asks for.
 func (b *backend) pump(r colo.Ring) {
 	ring := b.at(r)
-	if b.dead || b.stopped || !b.qemu.alive || !ring.started || !ring.released || b.fails {
+	if b.dead || !b.qemu.alive || b.side.State().Stopped || !ring.started || !ring.released || b.fails {
 		return
 	}
 	v := b.vring(r)
@@ -159,51 +139,102 @@ func (b *backend) pump(r colo.Ring) {
 
 // execute brings a request to the disk, if it is the disk that the guest means.
 func (b *backend) execute(req *request) {
-	if b.dead || !b.qemu.alive || b.stopped {
+	if b.dead || !b.qemu.alive {
 		return // what may still reach a disk that serves no more does no harm
 	}
 	d := req.ring.Disk
-	want := b.qemu.mem.expect[d]
-	for i := range b.queues {
-		for _, other := range b.ring[d][i].inflight {
-			if other.done {
-				want += mix(other.w)
-			}
-		}
-	}
-	if b.disk[d] != want {
-		b.failf("%s: disk %d is not the one that its guest's memory means (%v)", b.name, d, b.machine)
-	}
-	if b.machine.poisoned() {
+	switch s := b.side.State(); {
+	case s.Stopped:
+		return
+	case s.Poisoned:
 		b.failf("%s serves although it is poisoned", b.name)
+		return
 	}
-	b.disk[d] += mix(req.w)
+	if err := b.side.Execute(b.request(req), b.expected(d)); err != nil {
+		b.failf("%s: disk %d is not the one that its guest's memory means: %v (%v)", b.name, d, err, b)
+		return
+	}
+	if b.dead {
+		return // in the middle of it
+	}
 	req.done = true
 	b.after(b.between(time.Microsecond, 30*time.Microsecond), func() { b.publish(req) })
 }
 
-// publish tells the guest, if that is allowed at this time.
+func (b *backend) request(req *request) Request {
+	flush, block := b.meaning(req.w)
+	return Request{Disk: req.ring.Disk, Block: block, Tag: req.w, Flush: flush}
+}
+
+// expected is what the guest's memory says of a disk.
+func (b *backend) expected(d int) Expected {
+	m := Expected{Sum: b.qemu.mem.expect[d], Blocks: b.qemu.mem.blocks[d]}
+	if b.sides != nil {
+		m.Doing = map[int]map[uint64]bool{}
+	}
+	for i := range b.queues {
+		for _, q := range b.ring[d][i].inflight {
+			if q.done {
+				m.Sum += mix(q.w)
+			}
+			if flush, block := b.meaning(q.w); b.sides != nil && !flush {
+				if m.Doing[block] == nil {
+					m.Doing[block] = map[uint64]bool{}
+				}
+				m.Doing[block][q.w] = q.done
+			}
+		}
+	}
+	return m
+}
+
+// publish tells the guest, when that is allowed.
 func (b *backend) publish(req *request) {
-	if b.dead || !b.qemu.alive || b.stopped {
+	if b.dead || !b.qemu.alive {
 		return
 	}
 	if b.now < b.paused {
 		b.after(b.paused-b.now, func() { b.publish(req) })
 		return
 	}
-	if b.now >= b.until {
-		b.after(200*time.Microsecond, func() { b.publish(req) })
+	b.side.Show(func() { b.show(req) })
+}
+
+func (b *backend) show(req *request) {
+	if b.dead || !b.qemu.alive || b.side.State().Stopped {
 		return
 	}
 	b.serve()
 	ring := b.at(req.ring)
 	ring.inflight = slices.DeleteFunc(ring.inflight, func(r *request) bool { return r == req })
 	if b.vring(req.ring).complete(req.w) {
-		b.qemu.mem.expect[req.ring.Disk] += mix(req.w)
+		b.completed(req)
 	}
 	b.served++
 	b.drained(req.ring)
 	b.quiesced()
+}
+
+// completed is what the guest's memory knows of its disks then.
+func (b *backend) completed(req *request) {
+	d, mem := req.ring.Disk, &b.qemu.mem
+	if flush, block := b.meaning(req.w); flush {
+		mem.safe[d], mem.flushing[d] = mem.asked[d], false
+	} else {
+		mem.expect[d] += mix(req.w)
+		mem.blocks[d][block] = req.w
+	}
+}
+
+// serve is called for everything that a guest is told: never may two do that.
+func (b *backend) serve() {
+	p, s := b.p, b.s
+	switch {
+	case b == p && s != nil && s.serving && !s.dead:
+		b.failf("p publishes while s serves (%v, %v)", p, s)
+	case b == s && s.serving && !p.dead && p.side.State().Shows && p.qemu.alive:
+		b.failf("s publishes while p still may (%v, %v)", p, s)
+	}
 }
 
 // drained tells the machine when a ring is quiet.
@@ -236,23 +267,100 @@ func (b *backend) quiesced() {
 	b.after(0, func() { b.take(colo.Quiesced{Digests: digests}) })
 }
 
+// doQEMU carries out what concerns QEMU.
+func (b *backend) doQEMU(a colo.Action) bool {
+	switch a := a.(type) {
+	case colo.Barrier:
+		b.command(func(q *qemu) { q.emit(colo.BarrierPassed(a)) })
+	case colo.Yank:
+		b.command(func(q *qemu) {
+			q.unplug()
+			q.emit(colo.Yanked{})
+		})
+	case colo.LostHeartbeat:
+		b.promoted()
+		b.command(func(q *qemu) {
+			q.heartbeat = true
+			q.main.wake()
+		})
+	case colo.StartColo:
+		b.command(func(q *qemu) {
+			q.ordered = true
+			q.main.wake()
+		})
+	case colo.EndQEMU:
+		b.after(b.between(10*time.Microsecond, time.Millisecond), b.qemu.die)
+	default:
+		return false
+	}
+	return true
+}
+
+// command runs out of band: whoever holds the big lock.
+func (b *backend) command(do func(*qemu)) {
+	q := b.qemu
+	b.oob.send(func() {
+		if q.alive {
+			do(q)
+		}
+	})
+}
+
+// promoted is the moment at which s serves: its disks are what they are for good.
+func (b *backend) promoted() {
+	if b != b.s || b.serving {
+		return
+	}
+	b.serving = true
+	b.qemu.mem.safe = b.qemu.mem.blocks
+	if b.ended {
+		b.failf("%s revives a guest that was shut down", b.name)
+	}
+	if b.qemu.mem.line < b.told {
+		b.failf("%s takes over with checkpoint %d, but %d was told", b.name, b.qemu.mem.line, b.told)
+	}
+}
+
+// die is the end of the process; its host tells the peer.
 func (b *backend) die() {
 	if b.dead {
 		return
 	}
 	b.tracef("%s dies", b.name)
+	b.side.Die(false)
+	b.gone()
+}
+
+// gone is what others see of it.
+func (b *backend) gone() {
 	b.dead = true
 	b.qemu.main.wake()
 	b.after(b.between(time.Microsecond, time.Millisecond), func() { b.peer.lose("connection reset") })
 }
 
-// lose tells that the peer is gone, unless the words cannot get here.
 func (b *backend) lose(cause string) {
-	if !b.lost {
-		b.lost = true
-		b.mirror.cut = true
-		b.take(colo.PeerLost{Cause: cause})
+	if !b.dead {
+		b.side.Lose(cause)
 	}
 }
 
-func (b *backend) String() string { return fmt.Sprintf("%s (%v)", b.name, b.machine) }
+// hostClock is the boot clock of a host, which is a little fast or slow, and jumps when the host was
+// suspended.
+type hostClock struct {
+	rate float64
+	jump time.Duration
+}
+
+func (c *hostClock) at(now time.Duration) time.Duration {
+	return time.Duration(float64(now)*c.rate) + c.jump
+}
+
+// time is the host's boot clock.
+func (b *backend) time() time.Duration { return b.boot.at(b.now) }
+
+// span is how long a timer of the host takes.
+func (b *backend) span(d time.Duration) time.Duration {
+	return time.Duration(float64(d) / b.boot.rate)
+}
+
+func (b *backend) String() string { return fmt.Sprintf("%s (%s)", b.name, b.side.State().Text) }

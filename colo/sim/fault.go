@@ -37,14 +37,27 @@ const (
 	faultPauseP      // p is not scheduled for a while
 	faultPauseS
 	faultMirrorBackP // the mirror's link is cut, and p dies before it has given s up
+	faultSuspendP    // p's host sleeps for a while: its clock goes on
 	faults
+)
+
+// Faults that only real disks have: those of every host, in the middle of what it does to its disk, and all
+// at once.
+const (
+	faultDuringP fault = iota + faults // p dies at one of the next operations of its disk
+	faultDuringS
+	faultPowerP // the same, with its host
+	faultPowerS
+	faultPowerBoth // both hosts, one after the other, and the survivors are started anew
+	realFaults
 )
 
 var faultNames = [...]string{
 	"none", "host P", "backend p", "QEMU P", "host S", "backend s", "QEMU S", "mirror link", "both links",
 	"P isolated", "S isolated", "witness", "witness and links", "slow mirror", "frozen transfer", "cont on S",
 	"load of RAM", "load of devices", "monitor of S", "disk of p", "shutdown", "operator",
-	"mirror and witness of p", "pause of p", "pause of s", "mirror link, backend p",
+	"mirror and witness of p", "pause of p", "pause of s", "mirror link, backend p", "suspend of host P",
+	"backend p in its disk", "backend s in its disk", "host P in its disk", "host S in its disk", "both hosts",
 }
 
 func (w *world) faults() string {
@@ -58,9 +71,9 @@ func (w *world) faults() string {
 // strike lets one thing go wrong, sometimes two.
 func (w *world) strike() {
 	w.fault = w.pick()
-	if w.p.machine.(*primary).Protected() {
+	if w.p.side.State().Protected {
 		w.protectedAt = w.now
-	} else if w.now-w.born > startTime {
+	} else if w.now-w.born > startTime && !w.disturbed {
 		w.failf("the pair fell apart without a fault: %v, %v", w.p, w.s)
 	}
 	if w.chance(0.3) {
@@ -80,7 +93,15 @@ func (w *world) pick() fault {
 	if len(w.only) > 0 {
 		return w.only[w.rng.IntN(len(w.only))]
 	}
-	return fault(w.rng.IntN(int(faults)))
+	if w.sides == nil {
+		return fault(w.rng.IntN(int(faults)))
+	}
+	for {
+		f := fault(w.rng.IntN(int(realFaults)))
+		if f != faultPauseP && f != faultPauseS { // goroutines cannot be kept from running
+			return f
+		}
+	}
 }
 
 func (w *world) happen(f fault) {
@@ -124,6 +145,23 @@ func (w *world) happen(f fault) {
 		w.pause(w.p)
 	case faultPauseS:
 		w.pause(w.s)
+	case faultSuspendP:
+		w.p.boot.jump += w.between(0, 2*promiseTime)
+	case faultDuringP, faultDuringS, faultPowerP, faultPowerS:
+		b := w.p
+		if f == faultDuringS || f == faultPowerS {
+			b = w.s
+		}
+		if s, ok := b.side.(interface{ DieDuring(op int, power bool) }); ok && !b.dead {
+			s.DieDuring(1+w.rng.IntN(60), f >= faultPowerP)
+		}
+	case faultPowerBoth:
+		first, second := w.p, w.s
+		if w.chance(0.5) {
+			first, second = second, first
+		}
+		w.host(first)
+		w.after(w.between(0, 150*time.Millisecond), func() { w.host(second) })
 	case faultMirrorBackP:
 		w.partition(faultMirror)
 		w.after(w.between(0, 15*time.Millisecond), func() { w.happen(faultBackP) })
@@ -143,7 +181,32 @@ func (w *world) pause(b *backend) {
 // host is a power cut: nobody closes connections.
 func (w *world) host(b *backend) {
 	w.tracef("host of %s dies", b.name)
-	b.dead, b.mirror.cut, b.qemu.wire.cut = true, true, true
+	w.counts["power cuts"]++
+	if !b.dead {
+		b.side.Die(true)
+	}
+	w.unheard(b)
+}
+
+// died is the end of a side that nobody foresaw.
+func (w *world) died(b *backend, power bool) {
+	switch {
+	case b.dead:
+	case power:
+		w.tracef("host of %s dies in the middle of something", b.name)
+		w.counts["power cuts in the middle of a disk's operations"]++
+		w.unheard(b)
+	default:
+		w.tracef("%s is gone", b.name)
+		w.counts["processes that ended, or died in the middle of a disk's operations"]++
+		b.gone()
+		w.after(w.between(0, 150*time.Millisecond), b.qemu.die)
+	}
+}
+
+// unheard is what others see, or rather do not, of a host that is off.
+func (w *world) unheard(b *backend) {
+	b.dead, b.power, b.mirror.cut, b.qemu.wire.cut = true, true, true, true
 	b.qemu.die()
 	w.after(w.between(5*time.Millisecond, 40*time.Millisecond), func() { b.peer.lose("keepalive") })
 	q := b.qemu.peer

@@ -13,6 +13,17 @@ const (
 	depth     = 3
 )
 
+// Blocks is how many blocks of a real disk the guest writes to.
+const Blocks = 48
+
+// flushBit is set in requests that are flushes. Only real disks get such.
+const flushBit = 1
+
+// meaning is what a request asks for.
+func (w *world) meaning(tag uint64) (flush bool, block int) {
+	return w.sides != nil && tag&flushBit != 0, int(tag >> 1 % Blocks)
+}
+
 // vring is a ring in the guest's memory.
 type vring struct {
 	setup uint64 // of its driver; a new one each time
@@ -27,7 +38,12 @@ type memory struct {
 	line   uint64           // the newest checkpoint in it
 	expect [maxDisks]uint64 // what the guest knows to be on its disks
 	ready  [maxDisks]bool   // the driver has started the device
-	ring   [maxDisks][maxQueues]vring
+
+	// With real disks: what it knows of each block, what it knew when it asked for the last flush, and what
+	// a power cut must not take.
+	blocks, asked, safe [maxDisks][Blocks]uint64
+	flushing            [maxDisks]bool
+	ring                [maxDisks][maxQueues]vring
 }
 
 // mix spreads a number over 64 bits.
@@ -76,8 +92,7 @@ func (q *qemu) tick(life int) {
 		q.ticks++
 		d, i := q.rng.IntN(q.disks), q.rng.IntN(q.queues)
 		if q.mem.ready[d] {
-			q.writes++
-			if q.mem.ring[d][i].ask(mix(q.writes)) {
+			if q.ask(d, i) {
 				r := colo.Ring{Disk: d, Queue: i}
 				b := q.backend
 				q.after(q.between(time.Microsecond, 50*time.Microsecond), func() { b.pump(r) })
@@ -85,6 +100,42 @@ func (q *qemu) tick(life int) {
 		}
 		q.tick(life)
 	})
+}
+
+// ask has the guest ask for something. Of a block with a write under way it asks nothing: nobody could
+// say what the disk must hold then.
+func (q *qemu) ask(d, i int) bool {
+	q.writes++
+	tag := mix(q.writes)
+	if q.sides == nil {
+		return q.mem.ring[d][i].ask(tag)
+	}
+	if tag &^= flushBit; q.rng.IntN(8) == 0 && !q.mem.flushing[d] {
+		tag |= flushBit
+	}
+	flush, block := q.meaning(tag)
+	if !flush && q.busy(d, block) || !q.mem.ring[d][i].ask(tag) {
+		return false
+	}
+	if flush {
+		q.mem.asked[d], q.mem.flushing[d] = q.mem.blocks[d], true
+	} else {
+		q.before[tag] = q.mem.blocks[d][block]
+	}
+	return true
+}
+
+// busy says whether a write of a block is under way.
+func (q *qemu) busy(d, block int) bool {
+	for i := range q.queues {
+		r := &q.mem.ring[d][i]
+		for _, tag := range r.wants[:r.n] {
+			if flush, b := q.meaning(tag); !flush && b == block {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // mischief lets the guest take its drivers off and put them on again, and reset itself, now and then.
@@ -166,6 +217,7 @@ func (q *qemu) reset() error {
 		for i := range q.queues {
 			q.mem.ring[d][i].n = 0
 		}
+		q.mem.flushing[d] = false
 	}
 	q.emit(colo.Reset{})
 	return nil

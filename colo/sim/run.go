@@ -13,7 +13,9 @@ type Options struct {
 	Seed   uint64
 	Broken colo.Rule // rules that both machines leave out
 	Trace  bool
+	Sides  Sides   // nil: the model's
 	only   []fault // draw faults out of these
+	drift  float64 // 0: what clocks may have
 }
 
 // Result is what became of it.
@@ -22,6 +24,7 @@ type Result struct {
 	Violation   string
 	Lives       []Life
 	Trace       []string
+	Counts      map[string]int // of other things that happened
 }
 
 // Life is one pair's, from its start to what its faults made of it.
@@ -32,6 +35,18 @@ type Life struct {
 
 // mostLives is how often a survivor gets a new peer.
 const mostLives = 4
+
+// usualDrift is by how much a clock may be fast or slow, so that s keeps its promise long enough by its own
+// clock for p, which counts by another one.
+const usualDrift = 0.02
+
+// lives is how many there are at most. With real disks what one life leaves is the next one's beginning.
+func (w *world) lives() int {
+	if w.sides != nil {
+		return 2 * mostLives
+	}
+	return mostLives
+}
 
 // world is one guest, and the pairs that serve it one after the other.
 type world struct {
@@ -45,9 +60,9 @@ type world struct {
 	told        uint64 // the newest checkpoint that P's QEMU knows to be loaded
 	ended       bool   // P's guest was shut down, and s was or could be told
 	granted     colo.Claim
+	disturbed   bool          // before it was protected
 	protectedAt time.Duration // 0: s had not reported at the fault
 	slowness    time.Duration
-	renewing    time.Duration // when p sent the question that s is answering
 	fault       fault
 	second      fault
 	violation   string
@@ -56,6 +71,15 @@ type world struct {
 	qemus       []*qemu
 	pairs       int           // made so far
 	born        time.Duration // the newest one
+
+	drift    float64 // by which a clock may be fast or slow
+	backends []*backend
+
+	sides  Sides         // nil: the model
+	poke   chan struct{} // somebody put something into an inbox
+	spare  Side          // who had the disk that a new peer may get
+	counts map[string]int
+	before map[uint64]uint64 // what a block held when a write was asked for
 }
 
 func (w *world) tracef(format string, args ...any) { w.addf(w.now, format, args...) }
@@ -70,6 +94,9 @@ func (w *world) failf(format string, args ...any) {
 
 // primary and secondary are the machines.
 type primary struct{ colo.Primary }
+
+func newPrimary(broken colo.Rule) machine   { return &primary{colo.Primary{}.Without(broken)} }
+func newSecondary(broken colo.Rule) machine { return &secondary{colo.Secondary{}.Without(broken)} }
 
 func (p *primary) step(e colo.Event) (out []colo.Action) {
 	p.Primary, out = p.Step(e)
@@ -95,19 +122,26 @@ func (s *secondary) String() string {
 // Run lives pairs' lives until nobody survives, or it is enough.
 func Run(o Options) Result {
 	w := &world{clock: clock{rng: rand.New(rand.NewPCG(o.Seed, 7))}, only: o.only, broken: o.Broken}
-	w.on = o.Trace
+	w.on, w.sides, w.drift = o.Trace, o.Sides, usualDrift
+	if o.drift != 0 {
+		w.drift = o.drift
+	}
+	w.goTo, w.poke = w.pass, make(chan struct{}, 1)
+	w.before, w.counts = map[uint64]uint64{}, map[string]int{}
 	w.disks, w.queues = 1+w.rng.IntN(maxDisks), 1+w.rng.IntN(maxQueues)
 	w.first()
 	var lives []Life
-	for survived := true; survived && len(lives) < mostLives && !w.failed(); {
+	for survived := true; survived && len(lives) < w.lives() && !w.failed(); {
 		w.pair()
 		lives = append(lives, w.live())
 		survived = w.settle(lives[len(lives)-1].End)
 	}
 	for _, q := range w.qemus {
-		q.main.stop()
+		if q.main != nil { // it was started
+			q.main.stop()
+		}
 	}
-	return Result{w.checkpoints, w.violation, lives, w.lines}
+	return Result{w.checkpoints, w.violation, lives, w.lines, w.counts}
 }
 
 // live is one pair's life: some time without a fault, the fault, and what comes of it.
@@ -115,6 +149,7 @@ func (w *world) live() Life {
 	w.runUntil(w.now+w.life(), w.failed)
 	w.strike()
 	w.runUntil(w.now+500*time.Millisecond, w.failed)
+	w.calm()
 	w.p.served, w.s.served, w.p.qemu.ticks, w.s.qemu.ticks = 0, 0, 0, 0
 	w.runUntil(w.now+500*time.Millisecond, w.failed)
 	return Life{End: w.judge(), Fault: w.faults()}
@@ -132,7 +167,7 @@ func (w *world) life() time.Duration {
 
 // first is the guest before it has a pair: it runs on p.
 func (w *world) first() {
-	w.p = w.newSide("p", &primary{colo.Primary{}.Without(w.broken)})
+	w.p = w.newSide("p", false, nil)
 	q := w.p.qemu
 	for d := range w.disks {
 		if w.chance(0.8) {
@@ -140,39 +175,68 @@ func (w *world) first() {
 		}
 	}
 	q.main = w.spawn(q.runPrimary)
-	w.rule()
 }
 
-// newSide is a backend and its QEMU.
-func (w *world) newSide(name string, m machine) *backend {
+// newSide is a backend and its QEMU, on the disk of a side that is dead, or on an empty one.
+func (w *world) newSide(name string, secondary bool, disk Side) *backend {
+	b := w.newHost(name)
+	switch {
+	case w.sides != nil:
+		b.side = w.sides.New(&Host{b}, secondary, disk)
+	case secondary:
+		b.side = b.newModel(newSecondary(w.broken))
+	default:
+		b.side = b.newModel(newPrimary(w.broken))
+	}
+	return b
+}
+
+// newHost is a backend without a side.
+func (w *world) newHost(name string) *backend {
 	b, q := w.newBackend(name), w.newQEMU("QEMU "+name)
-	b.machine, b.qemu, q.backend = m, q, b
+	b.qemu, q.backend = q, b
 	w.qemus = append(w.qemus, q)
 	q.mischief()
 	return b
 }
 
-// pair gives the survivor a new peer.
+// pair gives the survivor a new peer: often the one that was, with the disk that it had.
 func (w *world) pair() {
-	w.s = w.newSide("s", &secondary{colo.Secondary{}.Without(w.broken)})
+	disk := w.spare
+	if w.sides != nil && w.chance(0.25) {
+		disk = nil
+	}
+	w.s = w.newSide("s", true, disk)
 	p, s := w.p, w.s
 	p.peer, s.peer = s, p
 	p.qemu.peer, s.qemu.peer = s.qemu, p.qemu
 	p.name, p.qemu.name = "p", "QEMU p"
-	p.serving, p.lost, p.witness, p.mirror.cut, p.mirror.slow = false, false, true, false, 0
+	p.serving, p.witness, p.mirror.cut, p.mirror.slow = false, true, false, 0
 	p.qemu.renewPeer()
 	s.qemu.main = w.spawn(s.qemu.runSecondary)
 	w.granted, w.fault, w.second, w.slowness = 0, faultNone, faultNone, 0
 	w.told, w.ended, w.protectedAt = 0, false, 0
 	w.pairs++
 	w.born = w.now
-	number := w.pairs
-	w.after(time.Millisecond, func() {
-		p.take(colo.PeerUp{})
-		s.take(colo.PeerUp{})
-		p.renew(number)
+	w.disturbed = !p.side.Meet()
+	if w.sides != nil && w.chance(0.25) {
+		w.interrupt()
+	}
+}
+
+// interrupt breaks the connection while the partners come together. The primary looks for the secondary
+// again, which may have been too far already.
+func (w *world) interrupt() {
+	p, s := w.p, w.s
+	w.after(w.between(time.Millisecond, 15*time.Millisecond), func() {
+		if !p.dead && !s.dead && !p.side.State().Protected {
+			w.tracef("the connection breaks")
+			w.counts["connections broken before protection"]++
+			w.disturbed = true
+			p.lose("connection reset")
+			s.lose("connection reset")
+		}
 	})
-	w.after(w.between(2*time.Millisecond, 6*time.Millisecond), func() { p.take(colo.Synced{}) })
 }
 
 // renewPeer forgets the peer that was.
@@ -183,28 +247,36 @@ func (q *qemu) renewPeer() {
 
 // settle buries who does not serve, and says whether the other one can have a new peer.
 func (w *world) settle(end string) bool {
+	w.calm()
 	var survivor *backend
 	switch end {
 	case "p":
 		survivor = w.p
-		if w.p.machine.(*primary).Phase() != colo.PrimaryAlone {
-			return false // nothing happened to the pair
-		}
 	case "s":
 		survivor = w.s
-		m, ok := w.s.machine.(*secondary).AsPrimary()
-		if !ok {
-			return false
+		if m, ok := w.s.side.(*model); ok {
+			m.inherit()
 		}
-		w.s.machine = &primary{m}
 	default:
-		return false
+		return w.p.power && w.s.power && w.sides != nil && w.coldStart()
+	}
+	if !survivor.side.State().Alone {
+		return false // nothing happened to the pair
 	}
 	old := survivor.peer
-	old.dead, old.mirror.cut, old.qemu.wire.cut = true, true, true
-	old.qemu.die()
+	if !old.dead {
+		old.side.Die(false)
+	}
+	w.bury(old)
 	w.p = survivor
 	return !survivor.qemu.ordered && !survivor.fails
+}
+
+// bury ends what may be left of a side. Its disk may come back.
+func (w *world) bury(old *backend) {
+	old.dead, old.mirror.cut, old.qemu.wire.cut = true, true, true
+	old.qemu.die()
+	w.spare = old.side
 }
 
 // bindFirst has a device ready before the VM runs; its start comes with the VM's.
@@ -215,20 +287,11 @@ func (q *qemu) bindFirst(d int) {
 	q.mem.ready[d] = true
 }
 
-// rule watches the deadline on p.
-func (w *world) rule() {
-	w.after(time.Millisecond, func() {
-		if w.now >= w.p.until {
-			w.p.take(colo.DeadlinePassed{})
-		}
-		w.rule()
-	})
-}
-
 // judge says who serves at the end, and whether that is who must.
 func (w *world) judge() string {
-	p := !w.p.dead && w.p.qemu.alive && !w.p.stopped && w.p.until > w.now
-	s := w.s.serving && !w.s.dead && w.s.qemu.alive && !w.s.stopped
+	w.calm()
+	p := !w.p.dead && w.p.qemu.alive && w.p.side.State().Shows
+	s := w.s.serving && !w.s.dead && w.s.qemu.alive && !w.s.side.State().Stopped
 	end := "nobody"
 	switch {
 	case p && s:

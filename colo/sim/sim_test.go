@@ -16,26 +16,17 @@ func TestSim(t *testing.T) {
 		one(t, Options{Seed: *seedFlag, Trace: true})
 		return
 	}
-	ends := map[string]map[string]int{}
-	total, pairs := 0, 0
-	for seed := *firstFlag; total < *wantFlag; seed++ {
+	sum := Tally{}
+	for seed := *firstFlag; sum.Checkpoints < *wantFlag; seed++ {
 		r := Run(Options{Seed: seed})
 		if r.Violation != "" {
 			t.Fatalf("seed %d %v: %s\nagain: go test ./colo/sim -run TestSim -sim.seed=%d -v",
 				seed, r.Lives, r.Violation, seed)
 		}
-		total += r.Checkpoints
-		pairs += len(r.Lives)
-		for _, l := range r.Lives {
-			if ends[l.Fault] == nil {
-				ends[l.Fault] = map[string]int{}
-			}
-			ends[l.Fault][l.End]++
-		}
+		sum.Add(r)
 	}
-	t.Logf("%d checkpoints of %d pairs", total, pairs)
-	for _, name := range faultNames {
-		t.Logf("%-18s %v", name, ends[name])
+	for _, line := range sum.Lines() {
+		t.Log(line)
 	}
 }
 

@@ -2,6 +2,7 @@ package pair
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/belay-vm/belay/checkpoint"
@@ -152,8 +153,14 @@ func (p *Pair) fail(err error) {
 
 // promote makes this side's disks what they are, for good.
 func (p *Pair) promote() {
+	if !p.cfg.on(ruleDropStaged) {
+		_ = p.sink.load(math.MaxInt64)
+	}
 	p.sink.drop()
 	for i, v := range p.volumes {
+		if !p.cfg.on(ruleSyncFirst) {
+			break
+		}
 		if err := v.Sync(); err != nil {
 			p.log.Error("the disk cannot be made durable", "disk", i, "error", err)
 		}

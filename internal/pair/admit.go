@@ -29,7 +29,7 @@ func (p *Pair) MayServe(ctx context.Context) error {
 			last = err.Error()
 		}
 		select {
-		case <-time.After(askAgain):
+		case <-time.After(p.cfg.Times.again()):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -11,9 +11,6 @@ import (
 	"github.com/belay-vm/belay/mirror/witness"
 )
 
-// askAgain is the pause between questions to a witness that does not answer.
-const askAgain = 500 * time.Millisecond
-
 // ask asks the witness for a claim until it answers, or until something else is asked.
 func (p *Pair) ask(c colo.Claim) {
 	p.forgo()
@@ -34,7 +31,7 @@ func (p *Pair) ask(c colo.Claim) {
 			}
 			p.run(func() { p.unanswered(ctx, c) })
 			select {
-			case <-time.After(askAgain):
+			case <-time.After(p.cfg.Times.again()):
 			case <-p.decided:
 			case <-ctx.Done():
 			}
@@ -70,6 +67,9 @@ func (p *Pair) claim(ctx context.Context, c colo.Claim, generation uint64) (won 
 		return false, fmt.Errorf("%w, which was registered: it has forgotten", err)
 	case err != nil:
 		return false, err
+	}
+	if !p.cfg.on(ruleClaimDurable) {
+		return true, nil
 	}
 	err = updateAll(p.volumes, func(s *checkpoint.PairState) {
 		s.Pair, s.Role, s.Generation = p.cfg.Name, checkpoint.RolePrimary, generation+1

@@ -18,6 +18,15 @@ type device interface {
 	Resume()
 }
 
+// front is what stands between a disk and its front end, for the machine.
+type front interface {
+	drain(queue int)
+	answer(queue int)
+	release(queue int)
+	still() (colo.Digests, error)
+	hangUp()
+}
+
 // Disk is a disk of the virtual machine as its front end sees it: a device whose rings wait for the
 // machine's word before they run, and whose stops wait for its answer.
 type Disk struct {

@@ -12,56 +12,60 @@ import (
 
 // startColo starts the migration that becomes COLO, and sees whether it does.
 func (p *Pair) startColo() {
-	if err := p.migrate(); err != nil {
+	if err := p.qemu.migrate(p.ctx, p.cfg.Delay, p.cfg.MigrateURI); err != nil {
 		p.log.Error("COLO cannot be started", "error", err)
 		p.status.problem(err)
 		p.post(colo.MigrationFailed{Why: err.Error()})
 	}
 }
 
-func (p *Pair) migrate() error {
-	c, err := p.qemu.current()
+// migrate starts it. It returns when COLO runs, or when it does not become that.
+func (q *qemu) migrate(ctx context.Context, delay time.Duration, uri string) error {
+	c, err := q.current()
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(p.ctx, heartbeatTimeout)
+	bounded, cancel := context.WithTimeout(ctx, heartbeatTimeout)
 	defer cancel()
-	err = c.SetCapabilities(ctx, qmp.Capability{Name: qmp.CapabilityColo, State: true})
-	if err == nil && p.cfg.Delay > 0 {
-		err = c.SetCheckpointDelay(ctx, p.cfg.Delay)
+	err = c.SetCapabilities(bounded, qmp.Capability{Name: qmp.CapabilityColo, State: true})
+	if err == nil && delay > 0 {
+		err = c.SetCheckpointDelay(bounded, delay)
 	}
 	if err == nil {
-		err = c.Migrate(ctx, p.cfg.MigrateURI)
+		err = c.Migrate(bounded, uri)
 	}
 	if err != nil {
 		return err
 	}
-	return p.awaitColo(c)
+	return q.awaitColo(ctx, c, uri)
 }
 
+// lookAgain is the pause between looks at a migration.
+const lookAgain = 500 * time.Millisecond
+
 // awaitColo looks whether the migration ends in COLO. It has all the time that the memory takes.
-func (p *Pair) awaitColo(c *qmp.Client) error {
-	tick := time.NewTicker(askAgain)
+func (q *qemu) awaitColo(ctx context.Context, c *qmp.Client, uri string) error {
+	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
 	for {
-		ctx, cancel := context.WithTimeout(p.ctx, heartbeatTimeout)
-		m, err := c.QueryMigrate(ctx)
+		bounded, cancel := context.WithTimeout(ctx, heartbeatTimeout)
+		m, err := c.QueryMigrate(bounded)
 		cancel()
 		switch {
-		case p.ctx.Err() != nil || c.Err() != nil:
+		case ctx.Err() != nil || c.Err() != nil:
 			return nil // that is told otherwise
 		case err != nil && !errors.Is(err, qmp.ErrTimeout):
 			return err
 		case m.Status == qmp.MigrationColo:
-			p.log.Info("COLO runs")
+			q.log.Info("COLO runs")
 			return nil
 		case m.Status == qmp.MigrationFailed, m.Status == qmp.MigrationCancelled,
 			m.Status == qmp.MigrationCompleted:
-			return fmt.Errorf("the migration to %s: %s %s", p.cfg.MigrateURI, m.Status, m.ErrorDesc)
+			return fmt.Errorf("the migration to %s: %s %s", uri, m.Status, m.ErrorDesc)
 		}
 		select {
 		case <-tick.C:
-		case <-p.ctx.Done():
+		case <-ctx.Done():
 			return nil
 		case <-c.Done():
 			return nil

@@ -27,6 +27,15 @@ type Times struct {
 	Promise   time.Duration // for which the secondary promises not to take over
 	Skew      time.Duration // by which two clocks may differ in that time
 	Silence   time.Duration // of the peer, after which it is lost
+	Again     time.Duration // between questions to who does not answer; 0: half a second
+}
+
+// again is the pause between such questions.
+func (t Times) again() time.Duration {
+	if t.Again == 0 {
+		return 500 * time.Millisecond
+	}
+	return t.Again
 }
 
 // DefaultHold is how long a partner may hold the guest up, if nothing else is said.
@@ -59,8 +68,14 @@ type Config struct {
 
 	Witness witness.Witness
 	Times   Times
+	Clock   mirror.Clock // of promises; nil: mirror.BootClock
 	Log     hclog.Logger
+
+	without rule // rules that are left out, in a simulation
 }
+
+// on says whether a rule holds; only a simulation makes it false.
+func (c *Config) on(r rule) bool { return c.without&r == 0 }
 
 // Pair is one side of a pair. Its methods may be called from any goroutine.
 type Pair struct {
@@ -68,9 +83,9 @@ type Pair struct {
 	log     hclog.Logger
 	mail    *mailbox
 	volumes []*volume
-	disks   []*Disk
+	disks   []front
 	fence   *fence
-	qemu    *qemu
+	qemu    hypervisor
 	voice   *mailbox // what is said to the peer, in order
 	mute    chan struct{}
 	decided chan struct{} // the operator has said something
@@ -123,10 +138,10 @@ func newPair(cfg Config, role checkpoint.Role) (*Pair, error) {
 		decided: make(chan struct{}, 1), ctx: context.Background(), keptEpoch: mirror.Base,
 	}
 	p.status.now.Epoch = mirror.Base
-	p.fence = newFence(mirror.BootClock, p.post)
-	p.disks = make([]*Disk, len(cfg.Stores))
+	p.fence = newFence(p.clock(), p.post)
+	p.disks = make([]front, len(cfg.Stores))
 	for _, s := range cfg.Stores {
-		v := &volume{Store: s}
+		v := &volume{Store: s, anyLine: !cfg.on(ruleOwnLine)}
 		p.volumes = append(p.volumes, v)
 		if state, ok := v.Pair(); ok {
 			p.generation = max(p.generation, state.Generation)
@@ -140,9 +155,18 @@ func newPair(cfg Config, role checkpoint.Role) (*Pair, error) {
 	}
 	p.reader = newReader(p.volumes)
 	p.sink = newSink(p.volumes, p.syncBegun)
-	p.qemu = newQEMU(cfg.Log.Named("qemu"), p.post)
-	p.qemu.connected = func(c *qmp.Client) { p.run(func() { p.meet(c) }) }
+	p.sink.keepOwn = !cfg.on(ruleDropOwn)
+	q := newQEMU(cfg.Log.Named("qemu"), p.post)
+	q.connected = func(c *qmp.Client) { p.run(func() { p.status.monitor(c); p.meet() }) }
+	p.qemu = q
 	return p, nil
+}
+
+func (p *Pair) clock() mirror.Clock {
+	if p.cfg.Clock == nil {
+		return mirror.BootClock
+	}
+	return p.cfg.Clock
 }
 
 // mayBegin refuses a volume whose state does not allow the role.

@@ -28,7 +28,13 @@ type outgoing struct {
 type copying struct {
 	run      mirror.ID
 	trackers []*checkpoint.Tracker
+	planned  atomic.Int32 // disks whose trackers have been given all that the partner lacks
 }
+
+// whole says that what did not arrive can be sent in another session: the trackers know all of it. Where a
+// session broke before that, the partner would say that it still has all that it took, and get the rest
+// never.
+func (c *copying) whole() bool { return int(c.planned.Load()) == len(c.trackers) }
 
 func (c *copying) close() {
 	if c == nil {
@@ -48,7 +54,7 @@ func (p *Pair) seek(ctx context.Context) {
 	p.seeking = true
 	peer := p.cfg.Peer
 	p.work.Go(func() {
-		for pause := askAgain; ctx.Err() == nil; pause = min(2*pause, 5*time.Second) {
+		for pause := p.cfg.Times.again(); ctx.Err() == nil; pause = min(2*pause, 5*time.Second) {
 			s, err := p.call(ctx, peer)
 			if err == nil {
 				p.run(func() { p.seeking = false; p.meetPeer(s) })
@@ -92,7 +98,7 @@ func (p *Pair) call(ctx context.Context, peer string) (*mirror.Session, error) {
 	}
 	return mirror.Open(ctx, c, mirror.Config{
 		Hello: p.hello(mirror.Primary), Timeout: p.cfg.Times.Silence,
-		Reader: p.reader, Event: p.fromSecondary, Admit: p.remember,
+		Reader: p.reader, Event: p.fromSecondary, Admit: p.remember, Clock: p.clock(),
 	})
 }
 
@@ -106,7 +112,7 @@ func (p *Pair) freshGeneration(ctx context.Context) error {
 			used = used || m.mark.Generation >= state.Generation
 		}
 	}
-	if !used {
+	if !used || !p.cfg.on(ruleFreshMarks) {
 		return nil
 	}
 	if _, err := p.register(ctx, state.Generation); err != nil {
@@ -205,7 +211,7 @@ func (p *Pair) lostPeer(s *mirror.Session, o *outgoing) {
 	early := p.p.Phase() == colo.PrimarySyncing
 	p.log.Warn("the session is over", "cause", s.Err())
 	p.mirror = nil
-	if early && p.out == o {
+	if early && p.out == o && (o.copy.whole() || !p.cfg.on(ruleWholePlan)) {
 		p.copy, p.out = o.copy, nil // what did not arrive is sent in the next session
 	}
 	p.closeOut()

@@ -16,6 +16,18 @@ import (
 	"github.com/belay-vm/belay/qmp"
 )
 
+// hypervisor is what a side needs of the QEMU beside it. What QEMU says comes back as events.
+type hypervisor interface {
+	follow(ctx context.Context, sockets qmp.Sockets) error
+	follower(ctx context.Context) error
+	migrate(ctx context.Context, delay time.Duration, uri string) error
+	leftColo(ctx context.Context) bool
+	setBarrier(seq uint64)
+	yank()
+	lostHeartbeat()
+	end(why string)
+}
+
 // qemu is the QEMU beside this side: its events in order, its commands, its life.
 type qemu struct {
 	watch *qmp.Watcher
@@ -224,6 +236,25 @@ func (q *qemu) lostHeartbeat() {
 		err = c.LostHeartbeat(ctx)
 	}
 	q.log.Info("x-colo-lost-heartbeat", "answer", fmt.Sprint(err))
+}
+
+// follower has QEMU know that the memory to come is COLO's.
+func (q *qemu) follower(ctx context.Context) error {
+	c, err := q.current()
+	if err != nil {
+		return err
+	}
+	return c.SetCapabilities(ctx, qmp.Capability{Name: qmp.CapabilityColo, State: true})
+}
+
+// leftColo says whether QEMU is known not to be in COLO.
+func (q *qemu) leftColo(ctx context.Context) bool {
+	c, err := q.current()
+	if err != nil {
+		return false
+	}
+	st, err := c.QueryColo(ctx)
+	return err == nil && st.Mode == qmp.ColoNone
 }
 
 // heartbeatTimeout is long: the command waits for QEMU's main loop.

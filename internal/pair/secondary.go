@@ -10,7 +10,6 @@ import (
 	"github.com/belay-vm/belay/checkpoint"
 	"github.com/belay-vm/belay/colo"
 	"github.com/belay-vm/belay/mirror"
-	"github.com/belay-vm/belay/qmp"
 )
 
 // listen accepts sessions, one at a time.
@@ -119,6 +118,9 @@ func (p *Pair) admit(peer *mirror.Hello) error {
 
 // syncBegun makes durable that a disk is between two states.
 func (p *Pair) syncBegun(plan mirror.SyncPlan) error {
+	if !p.cfg.on(ruleMarkSyncing) {
+		return nil
+	}
 	return p.volumes[plan.Disk].update(func(s *checkpoint.PairState) { s.Syncing = true })
 }
 
@@ -247,23 +249,21 @@ func (p *Pair) kept(epoch uint64, bases []uint32) {
 
 // meet takes a new QEMU in. A primary with a guest looks for its peer now; a secondary's QEMU must know
 // before the memory comes.
-func (p *Pair) meet(c *qmp.Client) {
-	p.status.monitor(c)
+func (p *Pair) meet() {
 	if !p.secondary {
 		if p.cfg.Peer != "" && !p.sought {
 			p.sought = true
 			p.seek(p.ctx)
 		}
 		if p.p.Phase() == colo.PrimaryPaired {
-			p.work.Go(func() { p.stillColo(c) })
+			p.work.Go(func() { p.stillColo() })
 		}
 		return
 	}
 	p.work.Go(func() {
 		ctx, cancel := context.WithTimeout(p.ctx, heartbeatTimeout)
 		defer cancel()
-		err := c.SetCapabilities(ctx, qmp.Capability{Name: qmp.CapabilityColo, State: true})
-		if err != nil {
+		if err := p.qemu.follower(ctx); err != nil {
 			p.log.Error("QEMU cannot be made to follow", "error", err)
 			p.status.problem(err)
 			return
@@ -273,10 +273,10 @@ func (p *Pair) meet(c *qmp.Client) {
 }
 
 // stillColo looks whether QEMU left COLO while its events were not heard.
-func (p *Pair) stillColo(c *qmp.Client) {
+func (p *Pair) stillColo() {
 	ctx, cancel := context.WithTimeout(p.ctx, heartbeatTimeout)
 	defer cancel()
-	if st, err := c.QueryColo(ctx); err == nil && st.Mode == qmp.ColoNone {
+	if p.qemu.leftColo(ctx) {
 		p.post(colo.ColoExit{Reason: "seen when the monitor was there again"})
 	}
 }

@@ -102,11 +102,12 @@ func (s *side) serve(salt uint64) {
 	socket := filepath.Join(s.t.TempDir(), "disk")
 	l, err := net.Listen("unix", socket)
 	must(s.t, err)
-	connected := s.pair.qemu.connected
-	s.pair.qemu.connected = func(c *qmp.Client) { // what listens on the monitor's socket is this process
-		s.pair.qemu.mu.Lock()
-		s.pair.qemu.process = s.machine.pidfd
-		s.pair.qemu.mu.Unlock()
+	q := s.pair.qemu.(*qemu)
+	connected := q.connected
+	q.connected = func(c *qmp.Client) { // what listens on the monitor's socket is this process
+		q.mu.Lock()
+		q.process = s.machine.pidfd
+		q.mu.Unlock()
 		connected(c)
 	}
 	ctx, leave := context.WithCancel(context.Background())

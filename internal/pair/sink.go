@@ -24,6 +24,8 @@ type sink struct {
 	again  []int                          // by disk: how often the epoch was loaded before
 	synced []syncing
 	done   map[int]bool // disks at the run's point
+
+	keepOwn bool // ruleDropOwn does not hold
 }
 
 // syncing is a synchronisation of a disk that this process has seen from its beginning.
@@ -53,17 +55,26 @@ func (k *sink) SyncBegin(plan mirror.SyncPlan) ([]mirror.Range, error) {
 	k.mu.Lock()
 	s := &k.synced[plan.Disk]
 	again := s.run == plan.Run
-	*s = syncing{run: plan.Run, written: s.written}
+	if !again {
+		s.run = mirror.ID{} // of none, until it stands where the run begins
+	}
 	delete(k.done, plan.Disk)
 	k.mu.Unlock()
 	if again {
 		return []mirror.Range{{Off: 0, Len: plan.Size}}, nil
 	}
-	v := k.disks[plan.Disk]
+	v, err := k.disks[plan.Disk], error(nil)
 	if plan.From.IsZero() {
-		return nil, errors.Join(k.forget(v), v.Zero(0, v.Size()))
+		err = errors.Join(k.forget(v), v.Zero(0, v.Size()))
+	} else {
+		err = k.goBack(v, plan.From)
 	}
-	return nil, k.goBack(v, plan.From)
+	if err == nil {
+		k.mu.Lock()
+		s.run = plan.Run
+		k.mu.Unlock()
+	}
+	return nil, err
 }
 
 // forget deletes the points of earlier runs: nobody goes back to them any more.
@@ -262,6 +273,12 @@ func (k *sink) loadStage(disk int, epoch uint64, st *checkpoint.Stage) error {
 	k.mu.Unlock()
 	if base == 0 {
 		return errNoBase
+	}
+	if k.keepOwn {
+		var err error
+		if base, err = putPoint(k.disks[disk], ""); err != nil {
+			return err
+		}
 	}
 	name := markName(mirror.Mark{Generation: run, Epoch: int64(epoch)}, again)
 	r, err := k.disks[disk].Load(context.Background(), st, base, name)

@@ -96,7 +96,13 @@ func (p *Pair) syncDisk(o *outgoing, disk int, from mirror.Mark, src *source) (b
 	}
 	prepare := func(have []mirror.Range) (mirror.Source, error) {
 		open, ended := src.tracker.Pending()
+		if !p.cfg.on(ruleAllChanged) {
+			have = append(have, mirror.Range{Off: v.Size() / 2, Len: v.Size() / 8})
+		}
 		lacks, err := lack(p.ctx, v, src.tracker, since, have)
+		if err == nil {
+			o.copy.planned.Store(max(o.copy.planned.Load(), int32(disk)+1))
+		}
 		src.left = open + ended + lacks
 		p.log.Info("synchronising", "disk", disk, "bytes", src.left, "from", from.String())
 		return src, err

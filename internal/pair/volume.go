@@ -16,6 +16,8 @@ type volume struct {
 	held uint32 // points from this one on are kept
 
 	retiring sync.Mutex
+
+	anyLine bool // ruleOwnLine does not hold
 }
 
 // marks lists the marks of the current line, newest first.
@@ -26,7 +28,13 @@ func (v *volume) marks() []markPoint {
 			line = l.ID
 		}
 	}
-	return marksOf(v.Points(), line)
+	points := v.Points()
+	if v.anyLine {
+		for i := range points {
+			points[i].Line, points[i].Left = line, false
+		}
+	}
+	return marksOf(points, line)
 }
 
 // find returns the point of a mark.

@@ -55,7 +55,7 @@ var layers = []layer{
 const testSide = "test side"
 
 var testSidePackages = []string{
-	"vhostuser/vhosttest", "qmp/qmptest", "internal/disktest", "mirror/witness/witnesstest",
+	"vhostuser/vhosttest", "qmp/qmptest", "internal/disktest", "mirror/witness/witnesstest", "colo/sim",
 }
 
 // vocabulary may be imported by the tests of any package, beside what the package imports.

@@ -1,0 +1,476 @@
+package pair
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/belay-vm/belay/checkpoint"
+	"github.com/belay-vm/belay/colo"
+	"github.com/belay-vm/belay/colo/sim"
+	"github.com/belay-vm/belay/internal/disktest"
+	"github.com/belay-vm/belay/mirror"
+	"github.com/belay-vm/belay/mirror/witness"
+	"github.com/belay-vm/belay/qmp"
+)
+
+// simTimes are a pair's in the world of package sim, whose durations are short.
+var simTimes = Times{
+	HoldIdle: 6 * time.Millisecond, HoldTotal: 18 * time.Millisecond, Linger: 300 * time.Microsecond,
+	Promise: 60 * time.Millisecond, Skew: 3 * time.Millisecond, Silence: 30 * time.Millisecond,
+	Again: 5 * time.Millisecond,
+}
+
+// simSides brings real sides into the world: a Pair each, its stores on disks that lie.
+type simSides struct {
+	start   time.Time
+	seed    uint64
+	witness *witness.Memory
+	without rule
+	broken  colo.Rule
+	all     []*simSide
+}
+
+func newSimSides(seed uint64) *simSides {
+	k := &simSides{start: time.Now(), seed: seed}
+	k.witness = witness.NewMemory(k.now, 40*time.Millisecond)
+	return k
+}
+
+func (k *simSides) now() time.Duration { return time.Since(k.start) }
+
+// Sleep lets the bubble's time pass.
+func (k *simSides) Sleep(until time.Duration, poke <-chan struct{}) time.Duration {
+	synctest.Wait()
+	if left := until - k.now(); left > 0 {
+		timer := time.NewTimer(left)
+		select {
+		case <-timer.C:
+		case <-poke:
+			timer.Stop()
+		}
+		synctest.Wait()
+	}
+	return k.now()
+}
+
+// simSide is a belay process with its disks.
+type simSide struct {
+	k        *simSides
+	host     *sim.Host
+	pair     *Pair
+	listener *simListener
+	conns    []*simConn
+	quiesced chan colo.Digests
+	direct   bool // questions to the witness are answered at once
+
+	disks  []*disktest.Disk // of the process
+	left   []*disktest.Disk // what the next one finds, once it is dead
+	stores []*checkpoint.Store
+	dead   atomic.Bool
+	fuse   atomic.Int64 // operations of the disks until it dies; below 1: it does not
+	power  bool         // with its host
+	leave  context.CancelFunc
+	shown  uint64        // requests that were executed
+	over   chan struct{} // closed when nothing of it runs any more
+}
+
+// New makes a side and starts it.
+func (k *simSides) New(h *sim.Host, secondary bool, disk sim.Side) sim.Side {
+	s := k.make(h)
+	if err := s.plug(disk); err != nil {
+		panic(err)
+	}
+	make := NewPrimary
+	if secondary {
+		make = NewSecondary
+		s.listener = newSimListener()
+	}
+	if err := s.init(make); err != nil {
+		panic(err)
+	}
+	s.run()
+	return s
+}
+
+// Cold starts a primary on what a power cut left.
+func (k *simSides) Cold(h *sim.Host, disk sim.Side) (sim.Side, error) {
+	s := k.make(h)
+	err := s.plug(disk)
+	if err == nil {
+		err = s.init(NewPrimary)
+	}
+	if err == nil {
+		s.direct = true
+		err = s.pair.MayServe(context.Background())
+		s.direct = false
+	}
+	if err != nil {
+		s.dead.Store(true)
+		s.left = s.disks
+		s.closeStores()
+		close(s.over)
+		return nil, err
+	}
+	s.run()
+	return s, nil
+}
+
+func (k *simSides) make(h *sim.Host) *simSide {
+	s := &simSide{k: k, host: h, quiesced: make(chan colo.Digests), over: make(chan struct{})}
+	k.all = append(k.all, s)
+	return s
+}
+
+// plug opens the disks that a dead side left, or empty ones.
+func (s *simSide) plug(from sim.Side) error {
+	for i := range s.host.Disks() {
+		var d *disktest.Disk
+		if from != nil {
+			d = from.(*simSide).left[i].Cut(disktest.Kill)
+		} else {
+			var err error
+			if d, err = newSimDisk(s.k.seed<<16 + uint64(s.host.Number(1<<16))); err != nil {
+				return err
+			}
+		}
+		s.disks = append(s.disks, d)
+		store, err := checkpoint.OpenOn(simFS{d}, checkpoint.Options{Pair: true, MaxUnretired: 64, ByHand: true})
+		if err != nil {
+			return err
+		}
+		s.stores = append(s.stores, store)
+		d.Hook(s.burn)
+	}
+	return nil
+}
+
+func (s *simSide) init(make func(Config) (*Pair, error)) error {
+	id := s.stores[0].ID()
+	cfg := Config{
+		Name: "sim", Stores: s.stores, Window: 4 << 20, MigrateURI: "sim", Times: simTimes,
+		Transport: mirror.Transport{Connect: s.connect, Timeout: simTimes.Silence},
+		Witness:   &simWitness{s.k.witness.For(hex.EncodeToString(id[:]), nil), s},
+		Clock:     func() time.Duration { return s.host.ClockAt(s.k.now()) },
+		Log:       hclog.New(&hclog.LoggerOptions{Output: simLog{s}, DisableTime: true}),
+	}
+	cfg.without = s.k.without
+	if s.listener != nil {
+		cfg.Listener = s.listener
+	}
+	if s.host.Traces() {
+		cfg.Log = hclog.New(&hclog.LoggerOptions{Output: simLog{s}, Level: hclog.Debug, DisableTime: true})
+	}
+	p, err := make(cfg)
+	if err != nil {
+		return err
+	}
+	s.pair = p
+	p.p, p.s = p.p.Without(s.k.broken), p.s.Without(s.k.broken)
+	p.qemu = simQEMU{s}
+	for i := range p.disks {
+		p.disks[i] = simFront{s, i}
+	}
+	return nil
+}
+
+// run is the life of the process.
+func (s *simSide) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.leave = cancel
+	go func() {
+		_ = s.pair.Run(ctx) // why is in its log
+		if !s.dead.Load() { // it ended in order
+			s.fall(disktest.Kill)
+			s.host.Post(simFromEnd, func() { s.host.Died(false) })
+		}
+		s.closeStores()
+		close(s.over)
+	}()
+	s.pair.run(s.pair.meet)
+}
+
+func (s *simSide) closeStores() {
+	for i, store := range s.stores {
+		_ = store.Close() // what is left was taken before
+		s.disks[i].Close()
+	}
+}
+
+func (s *simSide) isDead() bool { return s.dead.Load() }
+
+// fall is the end of the process, as its disks and its connections see it. What still runs of it does no
+// more harm.
+func (s *simSide) fall(kind disktest.Kind) {
+	if s.dead.Swap(true) {
+		return
+	}
+	for _, d := range s.disks {
+		s.left = append(s.left, d.Cut(kind))
+	}
+	for _, c := range s.conns {
+		c.off()
+	}
+}
+
+func simKind(power bool) disktest.Kind {
+	if power {
+		return disktest.PowerCut
+	}
+	return disktest.Kill
+}
+
+// burn is called after each operation of a disk.
+func (s *simSide) burn(int) {
+	if s.fuse.Add(-1) == 0 && !s.isDead() {
+		s.fall(simKind(s.power))
+		s.host.Post(simFromEnd, func() {
+			s.leave()
+			s.host.Died(s.power)
+		})
+	}
+}
+
+// DieDuring has it die at one of the next operations of its disks.
+func (s *simSide) DieDuring(op int, power bool) {
+	s.power = power
+	s.fuse.Store(int64(op))
+}
+
+// Die is kill -9, or the host's power.
+func (s *simSide) Die(power bool) {
+	s.fall(simKind(power))
+	s.leave()
+}
+
+// Take passes an event on.
+func (s *simSide) Take(e colo.Event) {
+	switch e := e.(type) {
+	case colo.Quiesced:
+		s.quiesced <- e.Digests
+	case colo.WriteFailed:
+		go func() {
+			s.pair.fence.failed(e.Disk)
+			s.host.Do(colo.PassErrors{Disk: e.Disk})
+		}()
+	case colo.Failover:
+		go func() { _ = s.pair.Failover(context.Background()) }() // a refusal is an answer
+	default:
+		s.pair.post(e)
+	}
+}
+
+// Execute compares, and writes or syncs.
+func (s *simSide) Execute(r sim.Request, m sim.Expected) error {
+	store := s.stores[r.Disk]
+	tags, err := simContent(store)
+	if err == nil {
+		err = simCompare(tags, m)
+	}
+	if err != nil {
+		return err
+	}
+	if r.Flush {
+		err = store.Sync()
+	} else {
+		err = simWrite(store, r.Block, r.Tag)
+	}
+	return err
+}
+
+// Show waits at the fence.
+func (s *simSide) Show(tell func()) {
+	s.shown++
+	from := simFromShow + s.shown
+	go func() {
+		if s.pair.fence.pass() {
+			s.host.Post(from, tell)
+		}
+	}()
+}
+
+// Meet protects the guest, again.
+func (s *simSide) Meet() bool {
+	if s.pair.seeking {
+		return false // it looks already, now and then
+	}
+	go func() {
+		if err := s.pair.Reprotect(s.pair.ctx, "sim:1", "sim"); err != nil {
+			s.host.Post(simFromEnd, func() { s.host.Failf("it does not look for a partner: %v", err) })
+		}
+	}()
+	return true
+}
+
+// Lose is heard of a process that was killed; of a host nobody hears anything.
+func (s *simSide) Lose(cause string) {
+	if cause == "connection reset" {
+		for _, c := range s.conns {
+			c.reset()
+		}
+	}
+}
+
+// State is read while everybody is at rest.
+func (s *simSide) State() sim.State {
+	p, f := s.pair, s.pair.fence
+	st := sim.State{Stopped: f.stopped || s.isDead(), Text: p.role() + " " + p.phase()}
+	st.Shows = !st.Stopped && f.until.Load() > int64(f.clock())
+	if p.secondary {
+		st.Poisoned = p.s.Phase() == colo.SecondaryPoisoned
+		return st
+	}
+	st.Protected, st.Alone = p.p.Protected(), p.p.Phase() == colo.PrimaryAlone && !s.isDead()
+	return st
+}
+
+// Content reads a disk.
+func (k *simSides) Content(s sim.Side, disk int) ([sim.Blocks]uint64, error) {
+	return simContent(s.(*simSide).stores[disk])
+}
+
+// Winner asks the witness.
+func (k *simSides) Winner(s sim.Side) bool {
+	id := s.(*simSide).stores[0].ID()
+	state, err := k.witness.For("", nil).State(context.Background())
+	return err == nil && state.Winner == hex.EncodeToString(id[:])
+}
+
+// end ends what is left of everything.
+func (k *simSides) end() {
+	for _, s := range k.all {
+		if s.leave != nil {
+			s.Die(false)
+		}
+	}
+	for _, s := range k.all {
+		<-s.over
+		for _, d := range s.left {
+			d.Close()
+		}
+	}
+}
+
+// simQEMU is the world's QEMU as a pair commands it.
+type simQEMU struct{ s *simSide }
+
+func (q simQEMU) follow(ctx context.Context, _ qmp.Sockets) error { <-ctx.Done(); return nil }
+func (q simQEMU) follower(context.Context) error                  { return nil }
+func (q simQEMU) leftColo(context.Context) bool                   { return false }
+func (q simQEMU) setBarrier(seq uint64)                           { q.s.host.Do(colo.Barrier{Seq: seq}) }
+func (q simQEMU) yank()                                           { q.s.host.Do(colo.Yank{}) }
+func (q simQEMU) lostHeartbeat()                                  { q.s.host.Do(colo.LostHeartbeat{}) }
+func (q simQEMU) end(why string)                                  { q.s.host.Do(colo.EndQEMU{Why: why}) }
+func (q simQEMU) migrate(context.Context, time.Duration, string) error {
+	q.s.host.Do(colo.StartColo{})
+	return nil
+}
+
+// simFront is the world's rings as a pair has them.
+type simFront struct {
+	s    *simSide
+	disk int
+}
+
+func (f simFront) ring(queue int) colo.Ring { return colo.Ring{Disk: f.disk, Queue: queue} }
+func (f simFront) drain(queue int)          { f.s.host.Do(colo.Drain{Ring: f.ring(queue)}) }
+func (f simFront) answer(queue int)         { f.s.host.Do(colo.AnswerStop{Ring: f.ring(queue)}) }
+func (f simFront) release(queue int)        { f.s.host.Do(colo.Release{Ring: f.ring(queue)}) }
+func (f simFront) hangUp()                  {}
+
+// still stills all disks for the first one.
+func (f simFront) still() (colo.Digests, error) {
+	if f.disk > 0 {
+		return nil, nil
+	}
+	f.s.host.Do(colo.DrainAll{})
+	select {
+	case d := <-f.s.quiesced:
+		return d, nil
+	case <-f.s.pair.ctx.Done():
+		return nil, f.s.pair.ctx.Err()
+	}
+}
+
+// simWitness takes its time.
+type simWitness struct {
+	witness.Witness
+	s *simSide
+}
+
+func (w *simWitness) ask(ctx context.Context, do func() error) error {
+	if w.s.direct {
+		return do()
+	}
+	answer, h := make(chan error, 1), w.s.host
+	delay := func() time.Duration { return h.Between(200*time.Microsecond, 3*time.Millisecond) }
+	h.Post(simFromWitness, func() {
+		h.After(delay(), func() {
+			if !h.Witness() {
+				answer <- witness.ErrUnreachable
+				return
+			}
+			err := do()
+			h.After(delay(), func() { answer <- err })
+		})
+	})
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (w *simWitness) State(ctx context.Context) (state witness.State, err error) {
+	err = w.ask(ctx, func() (err error) { state, err = w.Witness.State(ctx); return err })
+	return state, err
+}
+
+func (w *simWitness) Register(ctx context.Context, generation uint64) error {
+	return w.ask(ctx, func() error { return w.Witness.Register(ctx, generation) })
+}
+
+func (w *simWitness) Win(ctx context.Context, from uint64) (lease time.Duration, err error) {
+	err = w.ask(ctx, func() (err error) { lease, err = w.Witness.Win(ctx, from); return err })
+	return lease, err
+}
+
+func (w *simWitness) Resign(ctx context.Context) error {
+	return w.ask(ctx, func() error { return w.Witness.Resign(ctx) })
+}
+
+// simLog puts what a side logs into the world's trace.
+type simLog struct{ s *simSide }
+
+func (l simLog) Write(p []byte) (int, error) {
+	text, h := string(p), l.s.host
+	h.Post(simFromLog, func() {
+		if h.Traces() {
+			h.Tracef("| %s", text)
+		}
+		if n, from, ok := simSynchronising(text); ok && !l.s.pair.secondary {
+			h.Count(from+" synchronisations of disks", 1)
+			h.Count(from+" synchronisations of disks, KiB", n>>10)
+		}
+	})
+	return len(p), nil
+}
+
+// simSynchronising reads what a primary logs of a synchronisation.
+func simSynchronising(text string) (bytes int, kind string, ok bool) {
+	var disk int
+	var from string
+	_, rest, _ := strings.Cut(text, "synchronising: ")
+	n, _ := fmt.Sscanf(rest, "disk=%d bytes=%d from=%s", &disk, &bytes, &from)
+	if kind = "incremental"; strings.HasPrefix(from, "0/") {
+		kind = "full"
+	}
+	return bytes, kind, n == 3
+}
