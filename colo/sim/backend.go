@@ -12,6 +12,7 @@ import (
 type machine interface {
 	step(colo.Event) []colo.Action
 	poisoned() bool
+	Bound() bool
 	String() string
 }
 
@@ -38,6 +39,7 @@ type backend struct {
 	qemu    *qemu
 	peer    *backend
 	dead    bool
+	guarded bool // QEMU's guard outlives this process
 
 	mirror  pipe // to the peer
 	express pipe // the same, for promises: they overtake
@@ -61,7 +63,7 @@ type backend struct {
 }
 
 func (w *world) newBackend(name string) *backend {
-	b := &backend{world: w, name: name, witness: true, until: colo.Forever}
+	b := &backend{world: w, name: name, witness: true, until: colo.Forever, guarded: w.pairs%2 == 0}
 	b.staged = map[colo.Epoch][maxDisks]uint64{}
 	b.mirror = pipe{clock: &w.clock, least: 20 * time.Microsecond, most: 500 * time.Microsecond}
 	b.express = pipe{clock: &w.clock, least: 20 * time.Microsecond, most: 500 * time.Microsecond}
@@ -243,6 +245,9 @@ func (b *backend) die() {
 	b.tracef("%s dies", b.name)
 	b.dead = true
 	b.qemu.main.wake()
+	if b.guarded && b.machine.Bound() {
+		b.after(guardTime, b.qemu.die)
+	}
 	b.after(b.between(time.Microsecond, time.Millisecond), func() { b.peer.lose("connection reset") })
 }
 

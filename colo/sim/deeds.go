@@ -13,6 +13,7 @@ const (
 	renewEvery  = 10 * time.Millisecond
 	askAgain    = 5 * time.Millisecond
 	startTime   = 300 * time.Millisecond // by then a pair is protected
+	guardTime   = time.Millisecond       // from a backend's death to its QEMU's
 )
 
 var timerTimes = [...]time.Duration{
@@ -102,6 +103,9 @@ func (b *backend) promote() {
 	b.serving = true
 	clear(b.staged)
 	b.take(colo.Promoted{})
+	if b.peer.dead && b.peer.guarded && b.peer.qemu.alive {
+		b.failf("%s takes over from a guest that nobody ends", b.name)
+	}
 	if b.ended {
 		b.failf("%s revives a guest that was shut down", b.name)
 	}
