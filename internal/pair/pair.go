@@ -14,6 +14,7 @@ import (
 	"github.com/belay-vm/belay/blk"
 	"github.com/belay-vm/belay/checkpoint"
 	"github.com/belay-vm/belay/colo"
+	"github.com/belay-vm/belay/internal/guard"
 	"github.com/belay-vm/belay/mirror"
 	"github.com/belay-vm/belay/mirror/witness"
 	"github.com/belay-vm/belay/qmp"
@@ -59,6 +60,7 @@ type Config struct {
 
 	Witness witness.Witness
 	Times   Times
+	Guard   *guard.Keeper // of QEMU, closed by Run; nil: it outlives a belay that is killed
 	Log     hclog.Logger
 }
 
@@ -140,7 +142,7 @@ func newPair(cfg Config, role checkpoint.Role) (*Pair, error) {
 	}
 	p.reader = newReader(p.volumes)
 	p.sink = newSink(p.volumes, p.syncBegun)
-	p.qemu = newQEMU(cfg.Log.Named("qemu"), p.post)
+	p.qemu = newQEMU(cfg.Log.Named("qemu"), cfg.Guard, p.post)
 	p.qemu.connected = func(c *qmp.Client) { p.run(func() { p.meet(c) }) }
 	return p, nil
 }
@@ -257,6 +259,7 @@ func (p *Pair) end() {
 	p.mail.close()
 	close(p.mute)
 	p.fence.stop()
+	p.cfg.Guard.Close()
 	for _, d := range p.disks {
 		d.hangUp()
 	}
@@ -292,6 +295,7 @@ func (p *Pair) take(e colo.Event) {
 	if p.log.IsDebug() {
 		p.log.Debug("step", "event", fmt.Sprintf("%T%+v", e, e), "phase", p.phase(), "actions", describe(actions))
 	}
+	p.cfg.Guard.Bind(p.bound()) // before anything is done that makes it necessary
 	for _, a := range actions {
 		p.do(a)
 	}
@@ -307,6 +311,14 @@ func describe(actions []colo.Action) string {
 		text += fmt.Sprintf(" %T%+v", a, a)
 	}
 	return text
+}
+
+// bound says whether QEMU is to be ended if belay is killed now.
+func (p *Pair) bound() bool {
+	if p.secondary {
+		return p.s.Bound()
+	}
+	return p.p.Bound()
 }
 
 func (p *Pair) phase() string {
