@@ -86,6 +86,19 @@ func (p Primary) Phase() PrimaryPhase { return p.phase }
 // Protected says whether s could take over now.
 func (p Primary) Protected() bool { return p.phase == PrimaryPaired && p.common && p.link }
 
+// Bound says whether P must not outlive p: from the first seal on s may have the guest, until nobody but
+// this side can serve it. It is true before the seal is on its way.
+func (p Primary) Bound() bool {
+	switch p.phase {
+	case PrimaryPaired, PrimaryGivingUp, PrimaryEnding:
+		return p.next > 0 && !p.won
+	case PrimaryHanding, PrimaryOut:
+		return true
+	default:
+		return false
+	}
+}
+
 // Renews says whether s is to be asked for promises. One that serves no more must not: s waits for the
 // end of the last.
 func (p Primary) Renews() bool {

@@ -100,6 +100,19 @@ func (s Secondary) Phase() SecondaryPhase { return s.phase }
 // Why says why s is poisoned.
 func (s Secondary) Why() string { return s.why }
 
+// Bound says whether S must not outlive s: what it does unseen nobody can use, from when a memory may come
+// until this side has the guest for good.
+func (s Secondary) Bound() bool {
+	switch s.phase {
+	case SecondaryWaiting:
+		return s.link
+	case SecondaryPromoting, SecondaryAlone:
+		return false
+	default:
+		return true
+	}
+}
+
 // Current is the epoch that s made current last, and whether there is one.
 func (s Secondary) Current() (Epoch, bool) { return s.current, s.has }
 

@@ -51,7 +51,7 @@ A VOLUME is a directory. Most verbs work on a volume whether or not it is being 
 		rollbackVerb(a), deleteVerb(a),
 		statusVerb(a), resizeVerb(a), listVerb(a), removeVerb(a), topVerb(a), traceVerb(a),
 		checkVerb(a), dumpVerb(a), exportVerb(a), importVerb(a),
-		manVerb(a), versionVerb(a),
+		manVerb(a), versionVerb(a), guardVerb(a),
 	)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)

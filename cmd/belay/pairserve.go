@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/belay-vm/belay/checkpoint"
+	"github.com/belay-vm/belay/internal/guard"
 	"github.com/belay-vm/belay/internal/pair"
 	"github.com/belay-vm/belay/internal/size"
 	"github.com/belay-vm/belay/mirror"
@@ -84,7 +85,7 @@ func (o *pairOptions) config(disks []*servedDisk, sockets qmp.Sockets,
 	log hclog.Logger) (pair.Config, error) {
 	cfg := pair.Config{
 		Name: o.name, Sockets: sockets, Peer: o.peer, MigrateURI: o.migrateURI, Delay: o.delay,
-		Times: pair.TimesFor(o.hold), Log: log.Named("pair"),
+		Times: pair.TimesFor(o.hold), Guard: guard.New(log.Named("guard")), Log: log.Named("pair"),
 	}
 	for _, d := range disks {
 		cfg.Stores = append(cfg.Stores, d.store)

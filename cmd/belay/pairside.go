@@ -74,6 +74,7 @@ func (v *pairedVolume) Status(ctx context.Context) (control.Status, error) {
 	st.Pair = &control.PairStatus{
 		Name: now.Name, Role: now.Role, State: now.State, Generation: now.Generation, Epoch: now.Epoch,
 		Peer: now.Peer, Monitor: now.Monitor, LagBytes: now.LagBytes, LagMs: now.LagMs, Problem: now.Problem,
+		Unguarded: now.Unguarded,
 	}
 	if now.Sync != nil {
 		st.Pair.Sync = (*control.PairSync)(now.Sync)

@@ -76,6 +76,9 @@ func printPair(row func(name, format string, args ...any), p *control.PairStatus
 	if p.Problem != "" {
 		row("pair's problem", "%s", p.Problem)
 	}
+	if p.Unguarded != "" {
+		row("unguarded", "%s: QEMU would go on if belay was killed", p.Unguarded)
+	}
 }
 
 func servedBy(s *control.Serving) string {

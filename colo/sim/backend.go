@@ -27,13 +27,14 @@ type backRing struct {
 // decides is its side's.
 type backend struct {
 	*world
-	name  string
-	side  Side
-	qemu  *qemu
-	peer  *backend
-	dead  bool
-	power bool // with its host
-	inbox inbox
+	name    string
+	side    Side
+	qemu    *qemu
+	peer    *backend
+	dead    bool
+	power   bool // with its host
+	guarded bool // QEMU's guard outlives this process
+	inbox   inbox
 
 	mirror  pipe // to the peer
 	witness bool // the witness can be reached
@@ -50,7 +51,7 @@ type backend struct {
 }
 
 func (w *world) newBackend(name string) *backend {
-	b := &backend{world: w, name: name, witness: true, inbox: inbox{poke: w.poke}}
+	b := &backend{world: w, name: name, witness: true, guarded: w.pairs%2 == 0, inbox: inbox{poke: w.poke}}
 	b.boot = hostClock{rate: 1 + w.drift*(2*w.rng.Float64()-1)}
 	b.mirror = pipe{clock: &w.clock, least: 20 * time.Microsecond, most: 500 * time.Microsecond}
 	b.oob = pipe{clock: &w.clock, least: 20 * time.Microsecond, most: 400 * time.Microsecond}
@@ -313,6 +314,9 @@ func (b *backend) promoted() {
 	}
 	b.serving = true
 	b.qemu.mem.safe = b.qemu.mem.blocks
+	if b.peer.dead && b.peer.guarded && b.peer.qemu.alive {
+		b.failf("%s takes over from a guest that nobody ends", b.name)
+	}
 	if b.ended {
 		b.failf("%s revives a guest that was shut down", b.name)
 	}
@@ -335,6 +339,9 @@ func (b *backend) die() {
 func (b *backend) gone() {
 	b.dead = true
 	b.qemu.main.wake()
+	if b.guarded && b.side.State().Bound {
+		b.after(guardTime, b.qemu.die)
+	}
 	b.after(b.between(time.Microsecond, time.Millisecond), func() { b.peer.lose("connection reset") })
 }
 

@@ -13,6 +13,7 @@
 // goes into them, so that two rings that did different work differ.
 //
 // Checked all the time: memory and disk agree; who is poisoned executes nothing; nobody publishes while
-// the other side serves; a guest that was shut down is not revived. Checked at the end, where there was
+// the other side serves; nobody takes over from a guest that runs on and has a guard to end it (every second
+// pair has guards); a guest that was shut down is not revived. Checked at the end, where there was
 // one fault only: who must serve does.
 package sim

@@ -112,7 +112,7 @@ func (w *world) happen(f fault) {
 	case faultBackP:
 		w.p.mirror.cut = w.chance(0.5) // the reset overtakes what was sent
 		w.p.die()
-		w.after(w.between(0, 150*time.Millisecond), w.p.qemu.die) // somebody must
+		w.after(w.between(0, 150*time.Millisecond), w.p.qemu.die) // if its guard did not
 	case faultQEMUP:
 		w.p.qemu.die()
 	case faultHostS:

@@ -14,6 +14,7 @@ const (
 	renewEvery  = 10 * time.Millisecond
 	askAgain    = 5 * time.Millisecond
 	startTime   = 300 * time.Millisecond // by then a pair is protected
+	guardTime   = time.Millisecond       // from a backend's death to its QEMU's
 )
 
 var timerTimes = [...]time.Duration{
@@ -27,6 +28,7 @@ var timerTimes = [...]time.Duration{
 type machine interface {
 	step(colo.Event) []colo.Action
 	poisoned() bool
+	Bound() bool
 	String() string
 }
 
@@ -117,7 +119,7 @@ func (m *model) Die(bool) {}
 
 // State is the machine's. One that has taken over becomes a primary when it is settled.
 func (m *model) State() State {
-	s := State{Stopped: m.stopped, Poisoned: m.machine.poisoned(), Text: m.machine.String()}
+	s := State{Stopped: m.stopped, Poisoned: m.machine.poisoned(), Bound: m.machine.Bound(), Text: m.machine.String()}
 	s.Shows = !m.stopped && m.until > m.time()
 	if p, ok := m.machine.(*primary); ok {
 		s.Protected, s.Alone = p.Protected(), p.Phase() == colo.PrimaryAlone && !m.fails

@@ -32,6 +32,7 @@ type State struct {
 	Alone     bool // a primary without a partner, that can have a new one
 	Stopped   bool // it executes nothing any more
 	Poisoned  bool // it must execute nothing
+	Bound     bool // its QEMU must not outlive it
 	Shows     bool // it may still show its guest something
 	Text      string
 }

@@ -20,6 +20,9 @@ type PairStatus struct {
 	Pause *PairPause `json:"last_pause,omitempty"`
 
 	Problem string `json:"problem,omitempty"` // the last one, until it is over
+
+	// Unguarded says why nobody would end QEMU if this side's belay was killed.
+	Unguarded string `json:"unguarded,omitempty"`
 }
 
 // PairSync is how far the synchronisation of a disk is.

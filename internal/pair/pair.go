@@ -14,6 +14,7 @@ import (
 	"github.com/belay-vm/belay/blk"
 	"github.com/belay-vm/belay/checkpoint"
 	"github.com/belay-vm/belay/colo"
+	"github.com/belay-vm/belay/internal/guard"
 	"github.com/belay-vm/belay/mirror"
 	"github.com/belay-vm/belay/mirror/witness"
 	"github.com/belay-vm/belay/qmp"
@@ -68,7 +69,8 @@ type Config struct {
 
 	Witness witness.Witness
 	Times   Times
-	Clock   mirror.Clock // of promises; nil: mirror.BootClock
+	Clock   mirror.Clock  // of promises; nil: mirror.BootClock
+	Guard   *guard.Keeper // of QEMU, closed by Run; nil: it outlives a belay that is killed
 	Log     hclog.Logger
 
 	without rule // rules that are left out, in a simulation
@@ -156,7 +158,7 @@ func newPair(cfg Config, role checkpoint.Role) (*Pair, error) {
 	p.reader = newReader(p.volumes)
 	p.sink = newSink(p.volumes, p.syncBegun)
 	p.sink.keepOwn = !cfg.on(ruleDropOwn)
-	q := newQEMU(cfg.Log.Named("qemu"), p.post)
+	q := newQEMU(cfg.Log.Named("qemu"), cfg.Guard, p.post)
 	q.connected = func(c *qmp.Client) { p.run(func() { p.status.monitor(c); p.meet() }) }
 	p.qemu = q
 	return p, nil
@@ -281,6 +283,7 @@ func (p *Pair) end() {
 	p.mail.close()
 	close(p.mute)
 	p.fence.stop()
+	p.cfg.Guard.Close()
 	for _, d := range p.disks {
 		d.hangUp()
 	}
@@ -316,6 +319,7 @@ func (p *Pair) take(e colo.Event) {
 	if p.log.IsDebug() {
 		p.log.Debug("step", "event", fmt.Sprintf("%T%+v", e, e), "phase", p.phase(), "actions", describe(actions))
 	}
+	p.cfg.Guard.Bind(p.bound()) // before anything is done that makes it necessary
 	for _, a := range actions {
 		p.do(a)
 	}
@@ -331,6 +335,14 @@ func describe(actions []colo.Action) string {
 		text += fmt.Sprintf(" %T%+v", a, a)
 	}
 	return text
+}
+
+// bound says whether QEMU is to be ended if belay is killed now.
+func (p *Pair) bound() bool {
+	if p.secondary {
+		return p.s.Bound()
+	}
+	return p.p.Bound()
 }
 
 func (p *Pair) phase() string {

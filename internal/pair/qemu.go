@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/belay-vm/belay/colo"
+	"github.com/belay-vm/belay/internal/guard"
 	"github.com/belay-vm/belay/qmp"
 )
 
@@ -33,6 +34,7 @@ type qemu struct {
 	watch *qmp.Watcher
 	log   hclog.Logger
 	post  func(colo.Event)
+	guard *guard.Keeper // may be nil
 
 	connected func(*qmp.Client) // called for each QEMU, before its events are given
 
@@ -44,8 +46,8 @@ type qemu struct {
 	pending []uint64    // set and not passed, oldest first
 }
 
-func newQEMU(log hclog.Logger, post func(colo.Event)) *qemu {
-	return &qemu{log: log, post: post}
+func newQEMU(log hclog.Logger, guard *guard.Keeper, post func(colo.Event)) *qemu {
+	return &qemu{log: log, guard: guard, post: post}
 }
 
 // follow gives events until ctx ends. Its error says that the sockets cannot be QEMU's.
@@ -102,6 +104,7 @@ func (q *qemu) begin(c *qmp.Client) {
 	if process == nil {
 		q.log.Warn("QEMU's process is not to be seen from here: it cannot be ended", "pid", c.PID())
 	}
+	q.guard.Watch(c.PID(), process) // before anybody can want to follow this QEMU
 	q.mu.Lock()
 	q.client, q.process, q.pending = c, process, nil
 	q.mu.Unlock()

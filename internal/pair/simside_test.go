@@ -323,9 +323,10 @@ func (s *simSide) State() sim.State {
 	st := sim.State{Stopped: f.stopped || s.isDead(), Text: p.role() + " " + p.phase()}
 	st.Shows = !st.Stopped && f.until.Load() > int64(f.clock())
 	if p.secondary {
-		st.Poisoned = p.s.Phase() == colo.SecondaryPoisoned
+		st.Poisoned, st.Bound = p.s.Phase() == colo.SecondaryPoisoned, p.s.Bound()
 		return st
 	}
+	st.Bound = p.p.Bound()
 	st.Protected, st.Alone = p.p.Protected(), p.p.Phase() == colo.PrimaryAlone && !s.isDead()
 	return st
 }

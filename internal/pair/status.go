@@ -26,6 +26,8 @@ type Status struct {
 	Pause *Pause      `json:"last_pause,omitempty"`
 
 	Problem string `json:"problem,omitempty"` // the last one, until it is over
+
+	Unguarded string `json:"unguarded,omitempty"` // why QEMU would outlive this process
 }
 
 // SyncStatus is how far a synchronisation is, of the disk that is being copied.
@@ -157,6 +159,7 @@ func (p *Pair) Status() Status {
 	defer b.mu.Unlock()
 	s := b.now
 	s.Monitor = b.client != nil && b.client.Err() == nil
+	s.Unguarded = p.cfg.Guard.Missing()
 	if b.session != nil && s.Role == "primary" {
 		st := b.session.Stats()
 		s.LagBytes, s.LagMs = int64(st.InFlight), float64(st.Lag.Microseconds())/1000
