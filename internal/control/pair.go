@@ -16,10 +16,19 @@ type PairStatus struct {
 	LagBytes int64   `json:"lag_bytes"`
 	LagMs    float64 `json:"lag_ms"`
 
+	Sent PairSent `json:"sent"`
+
 	Sync  *PairSync  `json:"sync,omitempty"`
 	Pause *PairPause `json:"last_pause,omitempty"`
 
 	Problem string `json:"problem,omitempty"` // the last one, until it is over
+}
+
+// PairSent is content that a primary has sent, by the way that it went: carried by the kernel from the data
+// file to the socket, or read and written by belay.
+type PairSent struct {
+	Carried uint64 `json:"carried_bytes"`
+	Read    uint64 `json:"read_bytes"`
 }
 
 // PairSync is how far the synchronisation of a disk is.

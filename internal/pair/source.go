@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"github.com/belay-vm/belay/checkpoint"
-	"github.com/belay-vm/belay/internal/bio"
 	"github.com/belay-vm/belay/mirror"
 )
 
@@ -60,6 +59,9 @@ func bytesOf(b *checkpoint.Batch) (n int64) {
 	return n
 }
 
+// block is what the data area is made of, in bytes.
+const block = 4096
+
 // batch makes a batch of the tracker's one of a session. What lies in whole blocks of the data area is
 // taken from there, in the order in which it lies: what was written together lies together, wherever on
 // the disk it belongs, and is read at once.
@@ -71,7 +73,7 @@ func (s *source) batch(b *checkpoint.Batch) mirror.Batch {
 			b.Return()
 		}
 	}}
-	whole := func(c checkpoint.Change) bool { return c.Place >= 0 && c.Len%bio.BlockSize == 0 }
+	whole := func(c checkpoint.Change) bool { return c.Place >= 0 && c.Len%block == 0 }
 	for _, c := range b.Changes {
 		m := mirror.Change{Off: c.Off, Len: c.Len, Zero: c.Zero, Sum: c.Sum, Summed: c.Summed,
 			From: batchReader{b}, At: c.Off}
