@@ -12,18 +12,29 @@ import (
 
 // testFence says yes or no when it is told to, and notes failures.
 type testFence struct {
-	answer chan bool // nil: yes
+	answer chan Verdict // nil: Show
 
 	mu     sync.Mutex
 	failed []error
 }
 
-func (f *testFence) Pass() bool {
+func (f *testFence) Pass(mayLeave func() bool) Verdict {
 	if f.answer == nil {
-		return true
+		return Show
 	}
-	return <-f.answer
+	for {
+		select {
+		case v := <-f.answer:
+			return v
+		case <-time.After(time.Millisecond):
+			if mayLeave() {
+				return Later
+			}
+		}
+	}
 }
+
+func (f *testFence) Look() {}
 
 func (f *testFence) Failed(err error) {
 	f.mu.Lock()
@@ -32,11 +43,11 @@ func (f *testFence) Failed(err error) {
 }
 
 // fenced starts a request that is done in the store and held by the fence.
-func fenced(t *testing.T) (*served, *vhosttest.Disk, *testFence) {
+func fenced(t *testing.T, front vhosttest.Options) (*served, *vhosttest.Disk, *testFence) {
 	t.Helper()
-	fence := &testFence{answer: make(chan bool)}
+	fence := &testFence{answer: make(chan Verdict)}
 	store := newFileStore(t, diskSize, true)
-	s := serve(t, store, Options{Engine: aio.Inline, Fence: fence}, vhosttest.Options{})
+	s := serve(t, store, Options{Engine: aio.Inline, Fence: fence}, front)
 	d := s.disk(t, 0, 1, 512)
 	r := d.Get()
 	r.Op, r.Len = vhosttest.OpRead, 512
@@ -50,9 +61,14 @@ func fenced(t *testing.T) (*served, *vhosttest.Disk, *testFence) {
 
 // Completions wait for the fence and are shown when it lets them pass.
 func TestFenceHolds(t *testing.T) {
-	_, d, fence := fenced(t)
-	fence.answer <- true
-	close(fence.answer) // what comes later is fenced off
+	_, d, fence := fenced(t, vhosttest.Options{})
+	fence.answer <- Show
+	reapOne(t, d)
+}
+
+// reapOne waits for a request to be shown.
+func reapOne(t *testing.T, d *vhosttest.Disk) {
+	t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for n := 0; n == 0; {
 		done, err := d.Reap(nil)
@@ -63,10 +79,29 @@ func TestFenceHolds(t *testing.T) {
 	}
 }
 
+// A ring that is stopped while the fence holds completions back leaves them in flight: the guest sees nothing
+// of them, and they are done again when it is started.
+func TestFenceKeepsBack(t *testing.T) {
+	for _, front := range []vhosttest.Options{{Inflight: true}, {Inflight: true, Packed: true}} {
+		s, d, fence := fenced(t, front)
+		must(t, s.Stop())
+		if done, err := d.Reap(nil); err != nil || len(done) != 0 {
+			t.Fatalf("packed %v: %d requests got past the fence, error %v", front.Packed, len(done), err)
+		}
+		must(t, s.Start())
+		fence.answer <- Show
+		reapOne(t, d)
+		go func() { // one more request shows that the ring goes on where it should
+			fence.answer <- Show
+		}()
+		must(t, d.Read(0, make([]byte, 512)))
+	}
+}
+
 // A fence that says no is the end of the ring: nothing is shown to the guest.
 func TestFenceEndsRing(t *testing.T) {
-	_, d, fence := fenced(t)
-	fence.answer <- false
+	_, d, fence := fenced(t, vhosttest.Options{})
+	fence.answer <- Never
 	if ok, err := d.Driver().WaitErr(10 * time.Second); err != nil || !ok {
 		t.Fatalf("the ring's error was not signalled: %v", err)
 	}

@@ -50,6 +50,8 @@ type loop struct {
 	drained   bool  // the last look at the ring found it empty
 	completed bool  // there is something to publish
 
+	leave func() bool // mayLeave
+
 	spin  spinner // for requests
 	await spinner // for the device, with few requests in flight
 	never spinner
@@ -60,7 +62,8 @@ func (l *loop) run(q *vhostuser.Queue) error {
 	if l.broken != nil {
 		return l.broken
 	}
-	l.q, l.ringErr, l.kicks, l.completed = q, nil, false, false
+	l.q, l.ringErr, l.kicks, l.completed = q, nil, false, q.Unpublished() > 0
+	l.records = l.records[:0]
 	l.beginRing()
 	l.spin = spinner{limit: l.dev.opts.Spin}
 	l.await = spinner{limit: l.dev.opts.SpinDevice}
@@ -346,13 +349,10 @@ func (l *loop) finish(r *request) {
 
 // publish makes everything that was finished visible to the guest, with one notification.
 func (l *loop) publish() {
-	if !l.completed {
+	if !l.completed || !l.mayPublish() {
 		return
 	}
 	l.completed = false
-	if !l.mayPublish() {
-		return
-	}
 	l.look()
 	l.tally.flush() // before the guest sees it, so that it finds itself counted
 	calls := l.q.Notifications()

@@ -20,7 +20,7 @@ type pauses struct {
 	loops  map[*loop]bool // that serve a ring -> it is still
 }
 
-// Pause has every ring finish and publish what was taken from it and take no more, and returns when
+// Pause has every ring finish and publish what was taken from it, as far as the fence lets it, and take no more, and returns when
 // all of them are still. Rings that start meanwhile are still from the beginning.
 func (d *Device) Pause() {
 	p := &d.pauses
@@ -29,6 +29,9 @@ func (d *Device) Pause() {
 	p.on.Store(true)
 	for l := range p.loops {
 		l.nudge()
+	}
+	if d.opts.Fence != nil {
+		d.opts.Fence.Look()
 	}
 	for !p.still() {
 		p.change.Wait()

@@ -117,6 +117,7 @@ func newLoop(dev *Device, to counters) (*loop, error) {
 		r.init(i)
 		l.free[depth-1-i] = r
 	}
+	l.leave = l.mayLeave
 	l.watch(lane.WakeFD(), tagWake)
 	return l, nil
 }

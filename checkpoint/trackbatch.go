@@ -144,8 +144,8 @@ func (c Change) continues(d Change) bool {
 }
 
 // ReadAt reads len(p) bytes from byte off of the disk on, which lie within one of the batch's
-// changes, and judges them by their checksums if the volume has some. Who can move data without
-// reading it takes it from the store's DataFD at the change's place instead.
+// changes, and judges them by their checksums if the volume has some. Who can move data without a copy
+// takes it from the store's DataReader at the change's place instead.
 func (b *Batch) ReadAt(p []byte, off int64) error {
 	for _, c := range b.Changes {
 		if off < c.Off || off >= c.Off+c.Len {
@@ -157,6 +157,21 @@ func (b *Batch) ReadAt(p []byte, off int64) error {
 		return b.t.s.readChange(p, c, off)
 	}
 	return fmt.Errorf("byte %d is in none of the batch's changes", off)
+}
+
+// Verify reads so many bytes from byte off of the disk on as far as the batch has them, and compares them
+// with their checksums. The error names the first block that is damaged.
+func (b *Batch) Verify(off, n int64) error {
+	buf := alignedBytes(blockSize)
+	for _, c := range b.Changes {
+		from, to := max(off, c.Off)&^(blockSize-1), min(off+n, c.Off+c.Len)
+		for at := from; at < to && c.Place >= 0; at += blockSize {
+			if err := b.t.s.readChange(buf[:min(blockSize, to-at)], c, at); err != nil {
+				return fmt.Errorf("the block at byte %d of the disk: %w", at, err)
+			}
+		}
+	}
+	return nil
 }
 
 func (s *Store) readChange(p []byte, c Change, off int64) error {

@@ -3,7 +3,6 @@ package checkpoint
 import (
 	"hash/crc32"
 	"io"
-	"os"
 	"sync"
 )
 
@@ -50,19 +49,12 @@ func (s *Store) sumChange(c *Change) error {
 	return nil
 }
 
-// DataReader reads the data area, where the places of changes are. It is the file itself, to be sent
-// without copying, where there is one. Nothing is judged by its checksum.
+// DataReader reads the data area, where the places of changes are, in whole blocks into memory that is
+// aligned to them: it may be open for direct I/O, and then reads what the device has. It is an *os.File
+// where the system has one, which stays the store's. Nothing is judged by its checksum.
 func (s *Store) DataReader() io.ReaderAt {
-	if f := s.DataFile(); f != nil {
-		return f
-	}
-	return s.data
-}
-
-// DataFile returns the data area's file, nil if it is none of the system's. It stays the store's.
-func (s *Store) DataFile() *os.File {
 	if o, ok := s.data.(*osFile); ok {
 		return o.f
 	}
-	return nil
+	return s.data
 }

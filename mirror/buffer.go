@@ -31,6 +31,14 @@ func getBuffer(n int) *buffer {
 	return b
 }
 
+// bytes is what is in it; of nil nothing.
+func (b *buffer) bytes() []byte {
+	if b == nil {
+		return nil
+	}
+	return b.p
+}
+
 func (b *buffer) free() {
 	if b != nil {
 		b.p = b.p[:cap(b.p)]

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -29,6 +30,12 @@ type conn struct {
 	writeSeq   uint32        // with the token
 	head       []byte        // with the token: header and meta of the frame being written
 	spoke      atomic.Bool   // something was written since the watch looked
+
+	pipesMu   sync.Mutex // guards what follows
+	pipes     []*pipe    // that are empty
+	pipesOver bool       // no more are kept
+
+	noPipes atomic.Bool // the kernel carries nothing here
 }
 
 const readAhead = 64 << 10
@@ -38,7 +45,7 @@ func newConn(c net.Conn, timeout time.Duration, done <-chan struct{}) *conn {
 	turn <- struct{}{}
 	var socket syscall.RawConn
 	if tcp, ok := c.(*net.TCPConn); ok {
-		socket, _ = tcp.SyscallConn() // without it, nothing is sent by file
+		socket, _ = tcp.SyscallConn() // without it, the kernel carries nothing
 	}
 	return &conn{
 		net: c, socket: socket, timeout: timeout, done: done,

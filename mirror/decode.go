@@ -34,6 +34,7 @@ var bodies = [kinds]func() body{
 	kindSyncDone:    func() body { return new(syncDone) },
 	kindVerify:      func() body { return new(verify) },
 	kindSums:        func() body { return new(sums) },
+	kindDamaged:     func() body { return new(Range) },
 }
 
 // decodeBody turns meta data into a body. It keeps nothing of meta.

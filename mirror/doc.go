@@ -25,9 +25,9 @@
 // hello.go begins a connection and judges the peer; frame.go, message.go, extent.go and decode.go are
 // the format, without I/O; conn.go moves frames; session.go joins them, with a goroutine that reads
 // and one that watches. seam.go is what a store must do. On a primary stream.go sends epochs and
-// synchronise.go what the secondary lacks, both by send.go, within window.go's account of what is in
-// flight; primary.go hears the answers. On a secondary secondary.go and syncsink.go apply what waits
-// in queue.go. verify.go compares; transport.go is TCP and TLS.
+// synchronise.go what the secondary lacks, both by send.go, and by splice.go where the kernel carries it,
+// within window.go's account of what is in flight; primary.go hears the answers. On a
+// secondary secondary.go and syncsink.go apply what waits in queue.go. verify.go compares; transport.go is TCP and TLS.
 //
 // # Who waits for whom
 //
@@ -35,5 +35,6 @@
 // write cannot wait for each other; what a secondary reads goes to a queue, which the window
 // bounds, and is applied by another goroutine. Control messages therefore pass a busy store, and
 // the queue keeps the order of everything that depends on order. When the connection ends, a
-// secondary first applies what it has read: a seal that came whole counts.
+// secondary first applies what it has read: a seal that came whole counts. Only the last thing that a primary
+// reads, of content that was damaged, has it look into its store.
 package mirror

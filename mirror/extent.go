@@ -117,7 +117,18 @@ type Piece struct {
 	Sum      uint32 // Checksum of Data
 }
 
-// pieces cuts a frame's content as its extents say and checks it.
+// pieces is pieces, and tells the primary of what is damaged: it may never have looked at what it sent.
+func (s *Session) pieces(f frame, extents []extent) ([]Piece, error) {
+	list, err := pieces(f, extents)
+	if err != nil {
+		bad := extents[len(list)]
+		s.depart(kindDamaged, int(f.disk), &Range{bad.off, bad.len})
+	}
+	return list, err
+}
+
+// pieces cuts a frame's content as its extents say and checks it. With an error it returns those that are
+// whole, up to the first that is not.
 func pieces(f frame, extents []extent) ([]Piece, error) {
 	var bulk []byte
 	if f.bulk != nil {
@@ -129,7 +140,7 @@ func pieces(f frame, extents []extent) ([]Piece, error) {
 		if !e.zero {
 			p.Data, p.Sum, bulk = bulk[:e.len:e.len], e.sum, bulk[e.len:]
 			if got := Checksum(p.Data); got != e.sum {
-				return nil, &FrameError{f.kind, "content at byte", uint64(e.off), ErrChecksum}
+				return list, &FrameError{f.kind, "content at byte", uint64(e.off), ErrChecksum}
 			}
 		}
 		list = append(list, p)

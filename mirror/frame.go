@@ -35,6 +35,7 @@ const (
 	kindSyncDone
 	kindVerify
 	kindSums
+	kindDamaged
 	kinds // their number, and one
 )
 
@@ -85,6 +86,7 @@ var rows = [kinds]row{
 	kindSyncDone: {name: "SYNC DONE", from: fromSecondary, ofDisk: true, least: 25, most: 25},
 	kindVerify:   {name: "VERIFY", from: fromPrimary, ofDisk: true, least: 40, most: 40},
 	kindSums:     {name: "SUMS", from: fromSecondary, ofDisk: true, least: 6, most: 6 + maxSums*sumLen},
+	kindDamaged:  {name: "DAMAGED", from: fromSecondary, ofDisk: true, least: 16, most: 16},
 }
 
 func (k Kind) String() string {

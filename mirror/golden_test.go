@@ -86,6 +86,7 @@ func examples() []example {
 		{kind: kindSyncDone, disk: 1, body: &syncDone{runA, 1 << 20, true}},
 		{kind: kindVerify, disk: 1, body: &verify{3, 1 << 20, Mark{9, Base}, Range{1 << 20, 1 << 22}}},
 		{kind: kindSums, disk: 1, body: &sums{3, sumsOK, []Sum{{1, 2, 3}, {4, 5, 6}}}},
+		{kind: kindDamaged, disk: 1, body: &Range{4096, 8192}},
 	}
 }
 

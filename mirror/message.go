@@ -186,6 +186,14 @@ func (m *SyncPlan) decode(d *decoder) {
 // Range is a stretch of a disk, in bytes.
 type Range struct{ Off, Len int64 }
 
+// A Range by itself is DAMAGED: content that is not what its checksum says.
+
+func (m *Range) encode(b []byte) []byte {
+	return le.AppendUint64(le.AppendUint64(b, uint64(m.Off)), uint64(m.Len))
+}
+
+func (m *Range) decode(d *decoder) { m.Off, m.Len = d.int63(), d.int63() }
+
 // syncHave is SYNC HAVE: what the secondary has durably of a synchronisation.
 type syncHave struct {
 	run    ID

@@ -47,6 +47,8 @@ func (s *Session) heard(f frame) error {
 		return s.heardLast(f.kind, b)
 	case *report:
 		return s.heardReport(f, b)
+	case *Range:
+		return s.heardDamaged(f, b)
 	case *sums:
 		return s.heardSums(f, b)
 	case *syncHave:
@@ -112,6 +114,16 @@ func (s *Session) heardCredit(total uint64) error {
 		s.emit(Progress{})
 	}
 	return nil
+}
+
+// heardDamaged looks where content was damaged that the secondary refused. The session is over.
+func (s *Session) heardDamaged(f frame, r *Range) error {
+	err := s.out.window.damaged(int(f.disk), r.Off, r.Len)
+	if err == nil {
+		return fmt.Errorf("%w at the secondary: disk %d, %d bytes from byte %d; they are whole here",
+			ErrChecksum, f.disk, r.Len, r.Off)
+	}
+	return fmt.Errorf("%w: disk %d: %w", ErrSource, f.disk, err)
 }
 
 func (s *Session) heardReport(f frame, r *report) error {

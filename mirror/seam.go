@@ -7,14 +7,16 @@ type Change struct {
 	Off, Len int64 // bytes, multiples of 512
 
 	// From has the content at byte At, if Zero is not set. It stays what it is until the batch is
-	// released. An *os.File is sent without being copied where the checksum is known and the connection
-	// is plain TCP.
+	// released. What lies in an *os.File is carried by the kernel where the checksum is known and the
+	// connection is plain TCP; neighbours in it, one after the other in the batch, are read at once. It may
+	// be open for direct I/O if all changes before it in the batch are whole blocks of 4096 bytes.
 	From io.ReaderAt
 	At   int64
 	Zero bool // the stretch reads as zeroes
 
 	// Sum is the Checksum of the whole content, if Summed: one that was made when the guest wrote
-	// it protects it on its way through this store, too.
+	// it protects it on its way through this store, too. It is judged when the content is read here, by
+	// the secondary if not.
 	Sum    uint32
 	Summed bool
 }
@@ -27,6 +29,10 @@ type Batch struct {
 	// Wait receives something, or is closed, when there may be more; for a batch without changes that is
 	// not Done.
 	Wait <-chan struct{}
+	// Verify reads so many bytes from byte off of the disk, where the batch has them, and compares them
+	// with the checksums that were made when the guest wrote: it is asked what is wrong when a Sum was. It
+	// may be nil.
+	Verify func(off, n int64) error
 	// Release is called once, when nothing of the batch is read any more: with true when the secondary
 	// has taken it, with false when the session ended before. Any goroutine may call it. It may be nil.
 	Release func(arrived bool)
@@ -65,4 +71,14 @@ type Sink interface {
 type Reader interface {
 	// ReadMark fills p with what disk held at a mark. ErrUnknownMark: this store does not have it.
 	ReadMark(at Mark, disk int, p []byte, off int64) error
+}
+
+// holds says whether a byte of the disk is in the batch.
+func (b *Batch) holds(off int64) bool {
+	for _, c := range b.Changes {
+		if off >= c.Off && off-c.Off < c.Len {
+			return true
+		}
+	}
+	return false
 }

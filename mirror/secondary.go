@@ -111,7 +111,7 @@ func (s *Session) applyData(f frame, b *data) error {
 	case !inside(b.extents, d.size):
 		return f.bad("outside of disk", uint64(f.disk))
 	}
-	list, err := pieces(f, b.extents)
+	list, err := s.pieces(f, b.extents)
 	if err != nil {
 		return err
 	}

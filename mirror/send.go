@@ -1,8 +1,12 @@
 package mirror
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"sync"
+	"sync/atomic"
 )
 
 // packing says what frames are made of a batch.
@@ -22,6 +26,7 @@ type packer interface {
 type parcel struct {
 	extents []extent
 	parts   []Change // of which the content comes, in order; zeroes are left out
+	joined  []stretch
 	bulk    int64
 }
 
@@ -32,7 +37,7 @@ func (s *Session) sendBatch(to packer, b Batch) error {
 	if b.Release == nil {
 		b.Release = func(bool) {}
 	}
-	d := &dispatcher{s: s, to: to}
+	d := &dispatcher{s: s, to: to, of: &b}
 	for _, c := range b.Changes {
 		if err := d.add(c); err != nil {
 			b.Release(false)
@@ -43,17 +48,28 @@ func (s *Session) sendBatch(to packer, b Batch) error {
 		b.Release(true)
 		return nil
 	}
-	posted, err := s.sendParcel(to, d.p, b.Release)
+	posted, err := s.sendParcel(to, d.p, &b, true)
 	if !posted {
 		b.Release(false)
 	}
 	return err
 }
 
+// damage says what is wrong with a stretch of the disk, of the batch, that a checksum refused.
+func (b *Batch) damage(off, n int64) error {
+	if b.Verify != nil {
+		if err := b.Verify(off, n); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: %d bytes from byte %d of the disk, when they were read", ErrChecksum, n, off)
+}
+
 // dispatcher cuts one batch into frames.
 type dispatcher struct {
 	s  *Session
 	to packer
+	of *Batch
 	p  parcel
 }
 
@@ -61,7 +77,7 @@ type dispatcher struct {
 func (d *dispatcher) add(c Change) error {
 	for c.Len > 0 {
 		if d.p.full() {
-			if _, err := d.s.sendParcel(d.to, d.p, nil); err != nil {
+			if _, err := d.s.sendParcel(d.to, d.p, d.of, false); err != nil {
 				return err
 			}
 			d.p = parcel{}
@@ -111,35 +127,60 @@ func (c *Change) sum() uint32 {
 }
 
 // sendParcel waits for room at the peer and sends a frame. It says whether the window has it.
-func (s *Session) sendParcel(to packer, p parcel, landed func(bool)) (posted bool, err error) {
-	var content []byte
-	files := s.byFile(&p)
-	if !files && p.bulk > 0 {
-		b := getBuffer(int(p.bulk))
-		defer b.free()
-		if err := p.read(b.p); err != nil {
-			return false, fmt.Errorf("%w: %w", ErrSource, err)
-		}
-		content = b.p
+func (s *Session) sendParcel(to packer, p parcel, of *Batch, last bool) (posted bool, err error) {
+	carried, content, err := s.fetch(&p, of)
+	if err != nil {
+		return false, err
 	}
+	defer content.free()
+	done := false
+	defer func() {
+		if done {
+			s.conn.keepPipe(carried)
+		} else {
+			carried.close()
+		}
+	}()
 	k := to.packing()
 	meta, size := k.body(p.extents), p.size(k.kind)
 	if !s.out.window.reserve(size, s.stop) {
 		return false, s.cause()
 	}
+	f := flight{size: size, disk: k.disk, of: of, last: last}
 	err = s.conn.locked(func() error {
 		h := s.conn.begin(k.kind, k.disk, meta, p.bulk)
 		invariant(h.size() == size, "size of a frame")
 		to.sent(p.extents)
-		if posted = s.out.window.post(size, landed); !posted {
+		if posted = s.out.window.post(f); !posted {
 			return s.cause()
 		}
-		if files {
-			return s.conn.sendFiles(p.parts)
+		if carried == nil {
+			return s.conn.send(s.conn.head, content.bytes())
 		}
-		return s.conn.send(s.conn.head, content)
+		err := s.conn.sendPipe(carried, p.bulk)
+		done = err == nil
+		return err
 	})
+	s.out.window.moved(p.bulk, carried != nil)
 	return posted, err
+}
+
+// fetch gets hold of a parcel's content: in a pipe, or read and judged.
+func (s *Session) fetch(p *parcel, of *Batch) (*pipe, *buffer, error) {
+	if p.bulk == 0 {
+		return nil, nil, nil
+	}
+	if s.carried(p) {
+		if q, err := s.conn.fillPipe(p); q != nil || err != nil {
+			return q, nil, err
+		}
+	}
+	b := getBuffer(int(p.bulk))
+	if err := p.read(b.p, of); err != nil {
+		b.free()
+		return nil, nil, fmt.Errorf("%w: %w", ErrSource, err)
+	}
+	return nil, b, nil
 }
 
 // size of the frame that a parcel becomes.
@@ -147,19 +188,11 @@ func (p *parcel) size(kind Kind) int {
 	return headerLen + rows[kind].least - extentLen + len(p.extents)*extentLen + int(p.bulk)
 }
 
-// read fills content from where the parts have it, and sums what was not summed before.
-func (p *parcel) read(content []byte) error {
-	rest := content
-	for parts := p.parts; len(parts) > 0; {
-		c, n, k := parts[0], parts[0].Len, 1
-		for k < len(parts) && parts[k].follows(&c, n) {
-			n += parts[k].Len
-			k++
-		}
-		if m, err := c.From.ReadAt(rest[:n], c.At); int64(m) < n {
-			return fmt.Errorf("reading byte %d: %w", c.At, err)
-		}
-		rest, parts = rest[n:], parts[k:]
+// read fills content from where the parts have it, and sums it once: for who is to check it, or to see that
+// it is what the guest wrote.
+func (p *parcel) read(content []byte, of *Batch) error {
+	if err := readAll(content, p.stretches()); err != nil {
+		return err
 	}
 	part := 0
 	for i := range p.extents {
@@ -167,18 +200,74 @@ func (p *parcel) read(content []byte) error {
 		if e.zero {
 			continue
 		}
-		if !p.parts[part].Summed {
-			e.sum = Checksum(content[:e.len])
+		sum := Checksum(content[:e.len])
+		if p.parts[part].Summed && sum != e.sum {
+			return of.damage(e.off, e.len)
 		}
-		content = content[e.len:]
+		e.sum, content = sum, content[e.len:]
 		part++
 	}
 	return nil
 }
 
-// follows says whether the change lies in the same file, n bytes behind the beginning of another.
-func (c *Change) follows(first *Change, n int64) bool {
-	f, ok := first.From.(*os.File)
+// stretch is content that can be read at once.
+type stretch struct {
+	from  io.ReaderAt
+	at, n int64
+}
+
+// stretches joins the parts that are neighbours in a file.
+func (p *parcel) stretches() []stretch {
+	if p.joined != nil {
+		return p.joined
+	}
+	for i := range p.parts {
+		c := &p.parts[i]
+		if k := len(p.joined) - 1; k >= 0 && c.follows(&p.joined[k]) {
+			p.joined[k].n += c.Len
+			continue
+		}
+		p.joined = append(p.joined, stretch{c.From, c.At, c.Len})
+	}
+	return p.joined
+}
+
+// follows says whether the change goes on in the file where the stretch ends.
+func (c *Change) follows(x *stretch) bool {
+	f, ok := x.from.(*os.File)
 	g, same := c.From.(*os.File)
-	return ok && same && f == g && c.At == first.At+n
+	return ok && same && f == g && c.At == x.at+x.n
+}
+
+// readers is how many stretches of a parcel are read at a time: a device does many as fast as one.
+const readers = 16
+
+// readAll fills content with stretches, one behind the other.
+func readAll(content []byte, list []stretch) error {
+	if len(list) == 1 {
+		return list[0].read(content)
+	}
+	starts := make([][]byte, len(list))
+	for i, x := range list {
+		starts[i], content = content[:x.n], content[x.n:]
+	}
+	var next atomic.Int64
+	var group sync.WaitGroup
+	errs := make([]error, min(readers, len(list)))
+	for k := range errs {
+		group.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(list) && errs[k] == nil; i = int(next.Add(1)) - 1 {
+				errs[k] = list[i].read(starts[i])
+			}
+		})
+	}
+	group.Wait()
+	return errors.Join(errs...)
+}
+
+func (x stretch) read(p []byte) error {
+	if m, err := x.from.ReadAt(p, x.at); int64(m) < x.n {
+		return fmt.Errorf("reading byte %d: %w", x.at, err)
+	}
+	return nil
 }

@@ -206,6 +206,7 @@ func (s *Session) start() {
 		s.over = true
 		s.part.Unlock()
 		s.work.Wait()
+		s.conn.closePipes()
 		if s.out != nil {
 			s.out.window.abandon()
 		}
@@ -390,22 +391,28 @@ func (s *Session) lastWords(kind Kind, reason Reason, text string) {
 		return
 	}
 	s.spawn(func() error {
-		if err := s.conn.write(kind, 0, &words{uint16(reason), []byte(text)}); err != nil {
-			return err
-		}
-		half, ok := s.conn.net.(interface{ CloseWrite() error })
-		if !ok || half.CloseWrite() != nil {
-			return ErrClosed
-		}
-		timer := time.NewTimer(s.cfg.Timeout)
-		defer timer.Stop()
-		select {
-		case <-s.read:
-		case <-timer.C:
-		case <-s.stop:
-		}
+		s.depart(kind, 0, &words{uint16(reason), []byte(text)})
 		return ErrClosed
 	})
+}
+
+// depart says the last that there is to say and waits for the peer to hang up: one who hangs up first may
+// take it along.
+func (s *Session) depart(kind Kind, disk int, b body) {
+	if s.conn.write(kind, disk, b) != nil {
+		return
+	}
+	half, ok := s.conn.net.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	timer := time.NewTimer(s.cfg.Timeout)
+	defer timer.Stop()
+	select {
+	case <-s.read:
+	case <-timer.C:
+	case <-s.stop:
+	}
 }
 
 // heardLast takes the peer's last words.

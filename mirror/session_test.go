@@ -1,11 +1,9 @@
 package mirror
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -89,61 +87,6 @@ func TestEpochs(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// TestFromFiles sends from a file by the kernel, and holds the pages until they arrived.
-func TestFromFiles(t *testing.T) {
-	f, err := os.CreateTemp(t.TempDir(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	content := make([]byte, 3<<20)
-	for i := range content {
-		content[i] = byte(i>>9) ^ byte(i)
-	}
-	if _, err := f.Write(content); err != nil {
-		t.Fatal(err)
-	}
-	g := newPairing()
-	a, b := tcp(t)
-	p, s := g.connect(t, a, b)
-	st := g.sync(t, p, s)
-	d := g.source[0]
-	d.mu.Lock()
-	for i := 0; i < 200; i++ { // of neighbours, and of some that are none
-		off := i * 4096 * (1 + i/100*2)
-		part := content[off : off+4096]
-		d.changed = append(d.changed, Change{Off: int64(off), Len: 4096, From: f, At: int64(off),
-			Sum: Checksum(part), Summed: true})
-		copy(d.content[off:], part)
-	}
-	d.mu.Unlock()
-	g.source[0].zero(4096, 4096)
-	checkpoint(t, g, st, p, s, 0)
-	p.Close()
-	if d.released != d.taken {
-		t.Errorf("%d of %d batches released", d.released, d.taken)
-	}
-}
-
-// TestEndToEnd: what changed after the guest wrote it is not stored.
-func TestEndToEnd(t *testing.T) {
-	g := newPairing()
-	a, b := net.Pipe()
-	p, s := g.connect(t, a, b)
-	g.sync(t, p, s)
-	d := g.source[0]
-	d.mu.Lock()
-	other := bytes.NewReader(filled(4096, 3))
-	d.changed = append(d.changed, Change{Len: 4096, From: other, Sum: 5, Summed: true})
-	d.signal()
-	d.mu.Unlock()
-	s.ended(t, ErrChecksum)
-	p.ended(t, ErrLost)
-	if bytes.Contains(g.sink.staged[0], []byte{3}) {
-		t.Error("it was stored")
 	}
 }
 

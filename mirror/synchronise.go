@@ -156,7 +156,7 @@ func (y *synchronisation) send(ctx context.Context, source Source, answers chan 
 			return y.failed(err)
 		}
 		if err := y.s.sendBatch(y, b); err != nil {
-			return err
+			return y.failed(err)
 		}
 		y.tell(y.status)
 		if b.Done {

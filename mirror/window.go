@@ -16,14 +16,27 @@ type window struct {
 	freed    chan struct{} // closed when there is room again
 	flying   []flight
 	closed   bool      // nothing arrives any more
-	moved    time.Time // when credit last came, or something was posted while nothing was in flight
+	progress time.Time // when credit last came, or something was posted while nothing was in flight
+	carried  uint64    // bytes of content that the kernel carried
+	read     uint64    // and that were read here
 }
 
-// flight is a frame that was posted: at which byte it ends, and what waits for it to arrive.
+// flight is a frame that was posted, and what it is made of.
 type flight struct {
-	end     uint64
-	at      time.Time
-	release func(arrived bool)
+	size int
+	disk int
+	of   *Batch
+	last bool // of the batch: it waits for this one to arrive
+
+	end uint64 // the byte at which it ends
+	at  time.Time
+}
+
+// land ends a flight.
+func (f flight) land(arrived bool) {
+	if f.last {
+		f.of.Release(arrived)
+	}
 }
 
 func newWindow(limit int) *window {
@@ -50,20 +63,21 @@ func (w *window) reserve(n int, stop <-chan struct{}) bool {
 	}
 }
 
-// post notes that n reserved bytes are sent now; release, if any, is called when they arrived, or will
-// not arrive any more. It returns false if it is too late for that.
-func (w *window) post(n int, release func(arrived bool)) bool {
+// post notes that a frame, whose bytes are reserved, is sent now; it lands when it arrived, or will not
+// arrive any more. It returns false if it is too late for that.
+func (w *window) post(f flight) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return false
 	}
-	now := time.Now()
+	f.at = time.Now()
 	if w.posted == w.credited {
-		w.moved = now
+		w.progress = f.at
 	}
-	w.posted += uint64(n)
-	w.flying = append(w.flying, flight{w.posted, now, release})
+	w.posted += uint64(f.size)
+	f.end = w.posted
+	w.flying = append(w.flying, f)
 	return true
 }
 
@@ -71,9 +85,7 @@ func (w *window) post(n int, release func(arrived bool)) bool {
 func (w *window) credit(total uint64) error {
 	landed, err := w.land(total)
 	for _, f := range landed {
-		if f.release != nil {
-			f.release(true)
-		}
+		f.land(true)
 	}
 	return err
 }
@@ -85,7 +97,7 @@ func (w *window) land(total uint64) ([]flight, error) {
 		return nil, &FrameError{kindCredit, "total", total, ErrWindow}
 	}
 	if total > w.credited {
-		w.moved = time.Now()
+		w.progress = time.Now()
 		close(w.freed)
 		w.freed = make(chan struct{})
 	}
@@ -109,9 +121,7 @@ func (w *window) abandon() {
 	w.flying, w.closed = nil, true
 	w.mu.Unlock()
 	for _, f := range flying {
-		if f.release != nil {
-			f.release(false)
-		}
+		f.land(false)
 	}
 }
 
@@ -119,12 +129,44 @@ func (w *window) abandon() {
 func (w *window) stalled(timeout time.Duration) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.posted != w.credited && time.Since(w.moved) >= timeout
+	return w.posted != w.credited && time.Since(w.progress) >= timeout
+}
+
+// damaged finds a frame in flight by what it holds, and says what is wrong with it at its source; nil:
+// nothing.
+func (w *window) damaged(disk int, off, n int64) error {
+	w.mu.Lock()
+	var batches []*Batch
+	for _, f := range w.flying {
+		if f.disk == disk && f.of.Verify != nil && f.of.holds(off) {
+			batches = append(batches, f.of)
+		}
+	}
+	w.mu.Unlock()
+	for _, b := range batches { // the session is about to end: they are not released meanwhile
+		if err := b.Verify(off, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// moved counts content by the way that it went.
+func (w *window) moved(n int64, carried bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if carried {
+		w.carried += uint64(n)
+	} else {
+		w.read += uint64(n)
+	}
 }
 
 // Stats is what a primary's session sent.
 type Stats struct {
 	Sent     uint64        // bytes of epochs and synchronisation, headers included
+	Carried  uint64        // bytes of content that the kernel took from the data file to the socket
+	Read     uint64        // bytes of content that were read and written here
 	InFlight uint64        // of these, what the secondary did not take yet
 	Lag      time.Duration // how long ago the oldest of that was sent
 }
@@ -132,7 +174,7 @@ type Stats struct {
 func (w *window) stats() Stats {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	s := Stats{Sent: w.posted, InFlight: w.posted - w.credited}
+	s := Stats{Sent: w.posted, Carried: w.carried, Read: w.read, InFlight: w.posted - w.credited}
 	if len(w.flying) > 0 {
 		s.Lag = time.Since(w.flying[0].at)
 	}

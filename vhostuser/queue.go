@@ -167,6 +167,14 @@ func (q *Queue) markWritable(c *Chain) (err error) {
 	return nil
 }
 
+// Unpublished is the number of chains that were completed and not published.
+func (q *Queue) Unpublished() int { return len(q.done) }
+
+// Kept says that chains which are not published when Run ends are not lost: who takes the ring up next,
+// in this process or another, finds them in the inflight region and has them done again. Without that
+// Run must publish all.
+func (q *Queue) Kept() bool { return q.fl != nil }
+
 // Publish shows the guest everything completed since the last time, in one step, and
 // notifies it if it asked for that.
 func (q *Queue) Publish() error {

@@ -67,6 +67,7 @@ func (s *session) run() error {
 // the inflight region stay: what was completed is no longer in it.
 func (s *session) close() {
 	s.haltAll()
+	s.halting()
 	for _, r := range s.rings {
 		s.dismantle(r, false)
 		closeFD(r.call)
@@ -206,6 +207,7 @@ func (s *session) paused(rings []*ring, change func()) {
 	for _, r := range rings {
 		r.halt()
 	}
+	s.halting()
 	for _, r := range rings {
 		r.wait()
 	}

@@ -193,7 +193,8 @@ func (s *session) setVringEnable(m *message) error {
 }
 
 // getVringBase stops a ring for good: with the reply every request is finished, published
-// and marked dirty, its inflight entries are clear, and nothing is written any more. A ring
+// and marked dirty, its inflight entries are clear, and nothing is written any more. (What a Stopper keeps
+// back stays in the inflight region, to be done again at the next start.) A ring
 // that was never started here has no base: answering 0 would let QEMU run it from there, but
 // after a lost connection QEMU takes the used index, which is right.
 func (s *session) getVringBase(m *message) (reply, error) {
@@ -218,9 +219,10 @@ func (s *session) dismantle(r *ring, clearRegion bool) {
 		return
 	}
 	r.halt()
+	s.halting()
 	r.wait()
 	r.base = r.q.base()
-	if clearRegion && r.region != nil {
+	if clearRegion && r.region != nil && r.q.Unpublished() == 0 {
 		r.region.clear(r.index)
 	}
 	s.server.queues.stopped(r.index)

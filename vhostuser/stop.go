@@ -13,6 +13,9 @@ import (
 // still for so long. The stop is over with the next ring that starts.
 type Stopper interface {
 	Device
+	// Halting says that rings were asked to end, and that the front end waits until they have. What is
+	// taken of a ring need not be published then, if its queue says that it is Kept.
+	Halting()
 	// Stopped gets what the started rings held, by their numbers.
 	Stopped(rings []RingDigest)
 }
@@ -32,6 +35,7 @@ func (s *session) stopAll() {
 		return
 	}
 	s.haltAll()
+	device.Halting()
 	var rings []RingDigest
 	for _, r := range s.rings {
 		if r.q == nil {
@@ -46,6 +50,13 @@ func (s *session) stopAll() {
 	}
 	s.stopped = true
 	device.Stopped(rings)
+}
+
+// halting tells the device that rings which were asked to end are waited for.
+func (s *session) halting() {
+	if device, ok := s.dev.(Stopper); ok {
+		device.Halting()
+	}
 }
 
 // goOn ends a stop: rings that were halted with the others and not stopped themselves go on.

@@ -3,6 +3,7 @@ package vhostuser_test
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,9 +16,13 @@ type stopDisk struct {
 	*ramDisk
 	hold chan struct{} // nil: not
 
+	halts atomic.Int64 // how often rings were waited for
+
 	mu    sync.Mutex
 	stops [][]vhostuser.RingDigest
 }
+
+func (d *stopDisk) Halting() { d.halts.Add(1) }
 
 func (d *stopDisk) Stopped(rings []vhostuser.RingDigest) {
 	d.mu.Lock()
@@ -50,6 +55,9 @@ func stopIsToldOnce(t *testing.T, o vhosttest.Options) {
 	must(t, newDisk(t, f, 1, 1, page).Write(0, make([]byte, page)))
 	must(t, f.Stop())
 	stops := d.seen()
+	if n := d.halts.Load(); n < 3 {
+		t.Errorf("%d times told that rings are waited for, of three", n)
+	}
 	if len(stops) != 3 || len(stops[0]) != 3 {
 		t.Fatalf("told %v: want three stops of three rings", stops)
 	}

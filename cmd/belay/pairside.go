@@ -43,6 +43,20 @@ func (p *pairSide) watched(l net.Listener) net.Listener {
 	return p.disk.Listener(l)
 }
 
+// counters are what the pair has counted.
+func (p *pairSide) counters() []control.Counter {
+	if p == nil {
+		return nil
+	}
+	sent := p.pair.Status().Sent
+	return []control.Counter{
+		{Name: "pair_carried_bytes_total", Value: float64(sent.Carried),
+			Help: "Bytes of content that the kernel carried to the secondary from the data file."},
+		{Name: "pair_read_bytes_total", Value: float64(sent.Read),
+			Help: "Bytes of content that were read and then sent to the secondary."},
+	}
+}
+
 // offered is the volume as the control socket has it.
 func (p *pairSide) offered(v *served) control.Volume {
 	if p == nil {
@@ -74,7 +88,7 @@ func (v *pairedVolume) Status(ctx context.Context) (control.Status, error) {
 	st.Pair = &control.PairStatus{
 		Name: now.Name, Role: now.Role, State: now.State, Generation: now.Generation, Epoch: now.Epoch,
 		Peer: now.Peer, Monitor: now.Monitor, LagBytes: now.LagBytes, LagMs: now.LagMs, Problem: now.Problem,
-		Unguarded: now.Unguarded,
+		Unguarded: now.Unguarded, Sent: control.PairSent(now.Sent),
 	}
 	if now.Sync != nil {
 		st.Pair.Sync = (*control.PairSync)(now.Sync)

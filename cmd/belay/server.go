@@ -171,7 +171,7 @@ func (s *server) serving() control.Serving {
 // counters are what the transport has counted.
 func (s *server) counters() []control.Counter {
 	st := s.front.Stats()
-	return []control.Counter{
+	return append(s.pair.counters(), []control.Counter{
 		{Name: "vhost_messages_total", Help: "Messages from front ends.", Value: float64(st.Messages)},
 		{Name: "vhost_messages_refused_total", Help: "Messages that could not be obeyed.",
 			Value: float64(st.Refused)},
@@ -179,5 +179,5 @@ func (s *server) counters() []control.Counter {
 		{Name: "ring_errors_total", Help: "Rings that broke.", Value: float64(st.RingErrors)},
 		{Name: "malformed_chains_total", Help: "Descriptor chains that were no requests.",
 			Value: float64(malformed(s.device.Stats()))},
-	}
+	}...)
 }

@@ -66,6 +66,10 @@ func printPair(row func(name, format string, args ...any), p *control.PairStatus
 	if p.Epoch >= 0 {
 		row("pair's epoch", "%d, %s not arrived", p.Epoch, amount(p.LagBytes))
 	}
+	if p.Sent != (control.PairSent{}) {
+		row("sent", "%s carried from the data file, %s read", amount(int64(p.Sent.Carried)),
+			amount(int64(p.Sent.Read)))
+	}
 	if p.Sync != nil {
 		row("synchronising", "disk %d, %s sent", p.Sync.Disk, amount(int64(p.Sync.Sent)))
 	}

@@ -16,6 +16,8 @@ type PairStatus struct {
 	LagBytes int64   `json:"lag_bytes"`
 	LagMs    float64 `json:"lag_ms"`
 
+	Sent PairSent `json:"sent"`
+
 	Sync  *PairSync  `json:"sync,omitempty"`
 	Pause *PairPause `json:"last_pause,omitempty"`
 
@@ -23,6 +25,13 @@ type PairStatus struct {
 
 	// Unguarded says why nobody would end QEMU if this side's belay was killed.
 	Unguarded string `json:"unguarded,omitempty"`
+}
+
+// PairSent is content that a primary has sent, by the way that it went: carried by the kernel from the data
+// file to the socket, or read and written by belay.
+type PairSent struct {
+	Carried uint64 `json:"carried_bytes"`
+	Read    uint64 `json:"read_bytes"`
 }
 
 // PairSync is how far the synchronisation of a disk is.

@@ -35,6 +35,8 @@ type Disk struct {
 	post  func(colo.Event)
 	over  <-chan struct{} // closed when nobody answers any more
 
+	halting func() // the fence is to know that somebody waits for rings
+
 	mu    sync.Mutex
 	rings map[int]*diskRing // that are started, by number
 	front net.Conn          // of the front end; may be closed
@@ -150,6 +152,9 @@ func (d *Disk) release(queue int) {
 	d.device.Resume()
 }
 
+// Halting is vhostuser.Stopper's.
+func (d *Disk) Halting() { d.halting() }
+
 // Stopped tells the machine that the front end stops the device, and waits until it has answered for
 // every ring.
 func (d *Disk) Stopped(rings []vhostuser.RingDigest) {
@@ -202,7 +207,7 @@ func (d *Disk) answer(queue int) {
 }
 
 // still finishes what was taken of all rings and returns their digests. It may have to wait for the
-// fence.
+// fence, for a time.
 func (d *Disk) still() (colo.Digests, error) {
 	d.device.Pause()
 	d.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/belay-vm/belay/mirror"
 	"github.com/belay-vm/belay/mirror/witness"
@@ -76,38 +77,89 @@ func (s *side) sent() (n uint64) {
 	return n
 }
 
-// TestNothingPastTheDeadline lets the secondary's promise run out while nobody decides: what the guest writes
-// then is done and not told, until it is certain that nobody else serves.
-func TestNothingPastTheDeadline(t *testing.T) {
-	var cut atomic.Bool
+// late is a pair whose primary has nobody to rely on: the promise ran out, and the witness does not answer.
+// A write of its guest is done and not told.
+type late struct {
+	*duo
+	told []uint64 // what was told before
+	cut  *atomic.Bool
+	wake func() // the secondary
+}
+
+func newLate(t *testing.T) *late {
+	cut := &atomic.Bool{}
 	w := witness.NewMemory(mirror.BootClock, limit)
 	d := newDuoWith(t, w.For("a", func() bool { return !cut.Load() }), w.For("b", nil))
 	d.checkpoint()
 	d.some() // its ring runs again
 	d.p.machine.guest.quiet()
 	cut.Store(true)
-	wake := d.s.halt()
-	defer wake()
+	l := &late{duo: d, cut: cut, wake: d.s.halt()}
 	until(t, "the primary has nobody to rely on", func() bool {
 		d.p.pair.run(func() { d.p.pair.fence.serveUntil(mirror.BootClock()) })
 		return d.p.pair.Status().State == "giving up"
 	})
-	told, before := d.p.machine.guest.told(), content(t, d.p.volume)
+	l.told = d.p.machine.guest.told()
+	before := content(t, d.p.volume)
 	d.p.machine.guest.write(1)
 	until(t, "the write is in the store", func() bool {
 		return string(content(t, d.p.volume)) != string(before)
 	})
+	return l
+}
+
+// untold looks whether the guest knows of the write.
+func (l *late) untold(when string) {
+	l.t.Helper()
 	for range 100 { // as many chances to look
-		if now := d.p.machine.guest.told(); !equal(told, now) {
-			t.Fatal("the guest was told of a write that nobody may know of")
+		if now := l.p.machine.guest.told(); !equal(l.told, now) {
+			l.t.Fatalf("%s: the guest was told of a write that nobody may know of", when)
 		}
 	}
-	cut.Store(false)
-	until(t, "the guest is told", func() bool { return !equal(told, d.p.machine.guest.told()) })
-	d.p.await("alone")
-	d.p.check("alone")
-	wake()
-	d.s.await("poisoned")
+}
+
+// decided has the witness answer.
+func (l *late) decided() {
+	l.t.Helper()
+	l.cut.Store(false)
+	until(l.t, "the guest is told", func() bool { return !equal(l.told, l.p.machine.guest.told()) })
+	l.p.await("alone")
+	l.p.check("alone")
+	l.wake()
+	l.s.await("poisoned")
+}
+
+// TestNothingPastTheDeadline lets the secondary's promise run out while nobody decides: what the guest writes
+// then is done and not told, until it is certain that nobody else serves.
+func TestNothingPastTheDeadline(t *testing.T) {
+	l := newLate(t)
+	defer l.wake()
+	l.untold("running")
+	l.decided()
+}
+
+// TestStopPastTheDeadline stops such a machine. QEMU gets its answer, though a request is held back: that stays
+// in flight. The rings wait for the decision, and then the guest is told.
+func TestStopPastTheDeadline(t *testing.T) {
+	l := newLate(t)
+	defer l.wake()
+	f := l.p.pair.fence
+	f.mu.Lock()
+	f.hold = time.Millisecond
+	f.mu.Unlock()
+	m := l.p.machine
+	m.big.Lock()
+	stopped := m.stop()
+	m.big.Unlock()
+	if !stopped {
+		t.Fatal("the stop was not answered")
+	}
+	l.untold("stopped")
+	m.big.Lock()
+	m.resume()
+	m.big.Unlock()
+	l.untold("started again")
+	l.decided()
 }
 
 func equal(a, b []uint64) bool {

@@ -80,7 +80,7 @@ func newMachine(t *testing.T) *machine {
 // plug connects the disk.
 func (m *machine) plug(socket string, salt uint64) {
 	m.t.Helper()
-	options := vhosttest.Options{MemBytes: 2 << 20, QueueSize: ringSize, Timeout: limit}
+	options := vhosttest.Options{MemBytes: 2 << 20, QueueSize: ringSize, Timeout: limit, Inflight: true}
 	f, err := vhosttest.Connect(socket, options)
 	must(m.t, err)
 	m.big.Lock()

@@ -140,7 +140,7 @@ func newPair(cfg Config, role checkpoint.Role) (*Pair, error) {
 		decided: make(chan struct{}, 1), ctx: context.Background(), keptEpoch: mirror.Base,
 	}
 	p.status.now.Epoch = mirror.Base
-	p.fence = newFence(p.clock(), p.post)
+	p.fence = newFence(p.clock(), p.post, cfg.Times.HoldTotal)
 	p.disks = make([]front, len(cfg.Stores))
 	for _, s := range cfg.Stores {
 		v := &volume{Store: s, anyLine: !cfg.on(ruleOwnLine)}
@@ -197,6 +197,7 @@ func (p *Pair) Fence(disk int) blk.Fence { return p.fence.of(disk) }
 // Attach puts a device that was given its disk's fence before the volume. All are attached before Run.
 func (p *Pair) Attach(disk int, dev *blk.Device) *Disk {
 	d := newDisk(disk, dev, p.post, p.front)
+	d.halting = p.fence.Look
 	p.disks[disk] = d
 	return d
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/belay-vm/belay/blk"
 	"github.com/belay-vm/belay/checkpoint"
 	"github.com/belay-vm/belay/colo"
 	"github.com/belay-vm/belay/colo/sim"
@@ -289,7 +290,7 @@ func (s *simSide) Show(tell func()) {
 	s.shown++
 	from := simFromShow + s.shown
 	go func() {
-		if s.pair.fence.pass() {
+		if s.pair.fence.Pass(func() bool { return false }) == blk.Show {
 			s.host.Post(from, tell)
 		}
 	}()

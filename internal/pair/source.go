@@ -1,8 +1,11 @@
 package pair
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"io"
+	"slices"
 
 	"github.com/belay-vm/belay/checkpoint"
 	"github.com/belay-vm/belay/mirror"
@@ -12,10 +15,15 @@ import (
 // to bring.
 type source struct {
 	tracker *checkpoint.Tracker
+	data    io.ReaderAt // the store's data area
 
 	// Of a synchronisation:
 	left int64        // bytes that are to be taken before the disk is at a point; below 0: it is
 	cut  func() error // puts the point; nil: the tracker is cut by others
+}
+
+func newSource(v *volume, t *checkpoint.Tracker) *source {
+	return &source{tracker: t, data: v.DataReader()}
 }
 
 // Next takes a batch. A synchronisation ends at a point behind all that it had to bring: what changes
@@ -51,22 +59,42 @@ func bytesOf(b *checkpoint.Batch) (n int64) {
 	return n
 }
 
+// block is what the data area is made of, in bytes.
+const block = 4096
+
+// batch makes a batch of the tracker's one of a session. What lies in whole blocks of the data area is
+// taken from there, in the order in which it lies: what was written together lies together, wherever on
+// the disk it belongs, and is read at once.
 func (s *source) batch(b *checkpoint.Batch) mirror.Batch {
-	out := mirror.Batch{Done: b.Done, Release: func(arrived bool) {
+	out := mirror.Batch{Done: b.Done, Verify: b.Verify, Release: func(arrived bool) {
 		if arrived {
 			b.Release()
 		} else {
 			b.Return()
 		}
 	}}
+	whole := func(c checkpoint.Change) bool { return c.Place >= 0 && c.Len%block == 0 }
 	for _, c := range b.Changes {
-		out.Changes = append(out.Changes,
-			mirror.Change{Off: c.Off, Len: c.Len, Zero: c.Zero, From: batchReader{b}, At: c.Off})
+		m := mirror.Change{Off: c.Off, Len: c.Len, Zero: c.Zero, Sum: c.Sum, Summed: c.Summed,
+			From: batchReader{b}, At: c.Off}
+		if whole(c) {
+			m.From, m.At = s.data, c.Place
+		}
+		out.Changes = append(out.Changes, m)
 	}
+	slices.SortFunc(out.Changes, func(x, y mirror.Change) int {
+		_, xRest := x.From.(batchReader)
+		_, yRest := y.From.(batchReader)
+		if xRest != yRest {
+			return map[bool]int{false: -1, true: 1}[xRest] // the rest does not suit direct I/O behind it
+		}
+		return cmp.Compare(x.At, y.At)
+	})
 	return out
 }
 
-// batchReader reads what a batch names, by bytes of the disk.
+// batchReader reads what a batch names, by bytes of the disk: what is of the base image, and a last block
+// that is none.
 type batchReader struct{ b *checkpoint.Batch }
 
 func (r batchReader) ReadAt(p []byte, off int64) (int, error) {

@@ -22,12 +22,28 @@ type Status struct {
 	LagBytes int64   `json:"lag_bytes"`
 	LagMs    float64 `json:"lag_ms"`
 
+	Sent Sent `json:"sent"` // of a primary, by this process
+
 	Sync  *SyncStatus `json:"sync,omitempty"`
 	Pause *Pause      `json:"last_pause,omitempty"`
 
 	Problem string `json:"problem,omitempty"` // the last one, until it is over
 
 	Unguarded string `json:"unguarded,omitempty"` // why QEMU would outlive this process
+}
+
+// Sent is content that went to the partner, in bytes, by the way that it went: carried by the kernel from
+// the data file to the socket, or read and written by this process.
+type Sent struct {
+	Carried uint64 `json:"carried_bytes"`
+	Read    uint64 `json:"read_bytes"`
+}
+
+func (s *Sent) add(session *mirror.Session) {
+	if session != nil && session.Peer().Role == mirror.Secondary {
+		st := session.Stats()
+		s.Carried, s.Read = s.Carried+st.Carried, s.Read+st.Read
+	}
 }
 
 // SyncStatus is how far a synchronisation is, of the disk that is being copied.
@@ -124,7 +140,10 @@ func (p *Pair) publish() {
 		s := &b.now
 		s.Name, s.Generation, s.State = p.cfg.Name, p.generation, p.state()
 		s.Role = p.role()
-		b.session = p.mirror
+		if b.session != p.mirror {
+			s.Sent.add(b.session)
+			b.session = p.mirror
+		}
 		s.Peer = p.mirror != nil
 		if s.State != "syncing" {
 			s.Sync = nil
@@ -158,6 +177,7 @@ func (p *Pair) Status() Status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.now
+	s.Sent.add(b.session)
 	s.Monitor = b.client != nil && b.client.Err() == nil
 	s.Unguarded = p.cfg.Guard.Missing()
 	if b.session != nil && s.Role == "primary" {

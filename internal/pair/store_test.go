@@ -99,15 +99,16 @@ func (c *couple) synchronise(t *testing.T, generation uint64, from mirror.Mark) 
 	must(t, err)
 	sent, err = lack(context.Background(), c.p, tracker, since, have)
 	must(t, err)
-	c.src = &source{tracker: tracker, left: sent, cut: func() error {
+	c.src = newSource(c.p, tracker)
+	c.src.left, c.src.cut = sent, func() error {
 		_, _, err := tracker.Start(markName(base, 0))
 		return err
-	}}
+	}
 	carry(t, c.src, func(p []mirror.Piece) error { return c.sink.SyncWrite(0, p) })
 	_, err = c.sink.SyncFlush(0)
 	must(t, err)
 	must(t, c.sink.SyncEnd(base, 0))
-	c.src = &source{tracker: tracker}
+	c.src = newSource(c.p, tracker)
 	return sent
 }
 

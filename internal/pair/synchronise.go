@@ -28,7 +28,7 @@ func (p *Pair) synchronise(o *outgoing) error {
 		if err != nil {
 			return fmt.Errorf("disk %d: %w", i, err)
 		}
-		sources[i] = &source{tracker: src.tracker}
+		sources[i] = newSource(p.volumes[i], src.tracker)
 	}
 	p.log.Info("synchronised", "took", time.Since(began).Round(time.Millisecond))
 	stream := o.session.Stream(sources)
@@ -65,7 +65,7 @@ func (p *Pair) source(o *outgoing, disk int) (*source, error) {
 		}
 		return err
 	})
-	return &source{tracker: t}, err
+	return newSource(p.volumes[disk], t), err
 }
 
 // retireAll retires points that earlier runs left, so that there is room for others.
