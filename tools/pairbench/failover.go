@@ -69,16 +69,20 @@ func hostDies(ctx context.Context, l *lab, s subject, v values) error {
 	return err
 }
 
-// keepWriting has the guest write, so that a takeover finds something to do.
+// keepWriting has the guest write from now on, so that a takeover finds something to do. It returns when
+// that has begun and has lasted for some checkpoints: to start fio takes its time.
 func (l *lab) keepWriting(ctx context.Context, s subject) error {
 	if s.noLoad {
 		return nil
 	}
+	const began = `writes() { set -- $(cat /sys/block/vda/stat); echo $5; }
+was=$(writes)
+until [ $(writes) -gt $((was + 100)) ]; do sleep 0.1; done`
 	a := l.vms[pair.A]
-	go func() {
-		// It ends with its machine.
-		_, _ = a.RunContext(ctx, fioCommand(timed(writeLoad, 5*time.Minute)))
-	}()
+	_, err := a.RunContext(ctx, fioCommand(timed(writeLoad, 5*time.Minute))+" >/dev/null 2>&1 &\n"+began)
+	if err != nil {
+		return err
+	}
 	return a.Checkpoints(ctx, settle)
 }
 
