@@ -24,7 +24,6 @@
 //	run.go         rounds and turns
 //	trace.go       what it costs to be traced, and whether the tracer says what is true
 //	scale.go       figures of the store itself
-//	machine.go     where this was
 //	show.go        what whoever watches sees
 //	main.go        the command line
 package main

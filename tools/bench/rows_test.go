@@ -201,7 +201,7 @@ func TestMemoryIsNoDisk(t *testing.T) {
 }
 
 func TestMachine(t *testing.T) {
-	m, err := describeMachine(filepath.Join(t.TempDir(), "not", "yet"))
+	m, err := report.Describe(filepath.Join(t.TempDir(), "not", "yet"))
 	if err != nil {
 		t.Fatal(err)
 	}

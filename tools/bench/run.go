@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"time"
 
@@ -40,7 +41,7 @@ func run(ctx context.Context, o *options, stdout, stderr io.Writer) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	r.Machine.Load[1] = loadNow()
+	r.Machine.Load[1] = report.LoadNow()
 	if err := r.Save(o.out); err != nil {
 		return err
 	}
@@ -53,16 +54,16 @@ func run(ctx context.Context, o *options, stdout, stderr io.Writer) error {
 
 // newResult is a result with everything but what is measured.
 func newResult(ctx context.Context, o *options) (*report.Result, error) {
-	machine, err := describeMachine(o.dir)
+	machine, err := report.Describe(o.dir)
 	if err != nil {
 		return nil, fmt.Errorf("describe this machine: %w", err)
 	}
 	r := &report.Result{
-		Date: time.Now().Round(time.Second), Commit: commit(ctx), Short: o.short, Machine: machine,
+		Date: time.Now().Round(time.Second), Commit: report.Commit(ctx), Short: o.short, Machine: machine,
 		Versions: versions(ctx, o), Settings: report.Settings{Rounds: o.rounds, Seconds: o.seconds.Seconds(),
 			Ramp: o.ramp.Seconds(), Size: o.bytes(), BackendCPU: o.backendCPU, ClientCPU: o.clientCPU},
 	}
-	r.Machine.Load[0] = loadNow()
+	r.Machine.Load[0] = report.LoadNow()
 	return r, nil
 }
 
@@ -151,4 +152,14 @@ func spaced(entries []entry) []int {
 		}
 	}
 	return order
+}
+
+// versions of everything that is measured, for what is there.
+func versions(ctx context.Context, o *options) map[string]string {
+	return map[string]string{
+		"belay":       report.FirstLine(ctx, o.belay, "version"),
+		fioProgram:    report.FirstLine(ctx, fioProgram, "--version"),
+		storageDaemon: report.FirstLine(ctx, storageDaemon, "--version"),
+		"go":          runtime.Version(),
+	}
 }

@@ -98,3 +98,20 @@ func (m *Machine) FailoverReplica(ctx context.Context) error {
 	err := m.Events.Link().Execute(ctx, "nbd-server-stop", nil, nil)
 	return errors.Join(err, m.Failover(ctx))
 }
+
+// MirrorReplica copies the disk of a survivor to the image of a new secondary, which serves it over NBD,
+// and returns when all of it is there: the first step of QEMU's guide to continue the replication.
+func (m *Machine) MirrorReplica(ctx context.Context, s *Machine, port int) error {
+	if err := s.nbdServe(ctx, port); err != nil {
+		return fmt.Errorf("secondary: %w", err)
+	}
+	mark := m.Events.Len()
+	err := m.Events.Link().Execute(ctx, "drive-mirror", map[string]string{
+		"device": quorumNode, "job-id": "resync", "mode": "existing", "format": "raw", "sync": "full",
+		"target": fmt.Sprintf("nbd://%s:%d/%s", s.side.Addr, port, parentNode)}, nil)
+	if err != nil {
+		return err
+	}
+	_, err = m.Events.Await(ctx, mark, "BLOCK_JOB_READY")
+	return err
+}

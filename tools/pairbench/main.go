@@ -6,20 +6,28 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/belay-vm/belay/tools/pair"
 )
 
 // options are the command line's.
 type options struct {
 	belay       string
 	subjects    string
+	parts       string
+	rounds      int
 	checkpoints int
 	load        time.Duration
 	delay       time.Duration
+	peerTimeout time.Duration
 	sizeMiB     int64
+	out         string
+	logLevel    string
 	verbose     bool
 }
 
@@ -27,15 +35,20 @@ func main() {
 	var o options
 	var seconds int
 	flag.StringVar(&o.belay, "belay", "bin/belay", "the binary under test")
-	flag.StringVar(&o.subjects, "subjects", "bare,qemu", "which, in this order: "+strings.Join(names(), ", "))
-	flag.IntVar(&o.checkpoints, "checkpoints", 40, "how many pauses to take of an idle guest")
-	flag.IntVar(&seconds, "seconds", 20, "how long each load lasts")
+	flag.StringVar(&o.subjects, "subjects", "bare,belay,qemu", "which: "+strings.Join(names(), ", "))
+	flag.StringVar(&o.parts, "parts", strings.Join(partNames(), ","), "what to measure")
+	flag.IntVar(&o.rounds, "rounds", 3, "how often")
+	flag.IntVar(&o.checkpoints, "checkpoints", 10, "how many pauses to take of an idle guest")
+	flag.IntVar(&seconds, "seconds", 6, "how long each load lasts")
 	flag.DurationVar(&o.delay, "delay", 500*time.Millisecond, "QEMU's x-checkpoint-delay")
+	flag.DurationVar(&o.peerTimeout, "peer-timeout", time.Second, "belay's")
 	flag.Int64Var(&o.sizeMiB, "size", 1024, "the disk, in MiB")
-	flag.BoolVar(&o.verbose, "verbose", false, "show the guests' consoles")
+	flag.StringVar(&o.out, "out", "", "directory for the result; one that is there is added to")
+	flag.StringVar(&o.logLevel, "log-level", "info", "belay's")
+	flag.BoolVar(&o.verbose, "verbose", false, "show what guests and backends say")
 	flag.Parse()
 	o.load = time.Duration(seconds) * time.Second
-	if flag.NArg() > 0 || o.checkpoints < 1 || seconds < 1 || o.sizeMiB < 64 {
+	if flag.NArg() > 0 || o.checkpoints < 1 || o.rounds < 1 || seconds < 1 || o.sizeMiB < 64 {
 		flag.Usage()
 		os.Exit(2)
 	}
@@ -47,32 +60,93 @@ func main() {
 	}
 }
 
+func partNames() []string {
+	var all []string
+	for _, p := range parts {
+		all = append(all, p.name)
+	}
+	return all
+}
+
+// run measures round after round; in each every subject has its turn, in an order that rotates.
 func run(ctx context.Context, o options) error {
-	for _, name := range strings.Split(o.subjects, ",") {
-		s, ok := subjects[name]
-		if !ok {
+	chosen := strings.Split(o.subjects, ",")
+	for _, name := range chosen {
+		if _, ok := subjects[name]; !ok {
 			return fmt.Errorf("no subject %q: there are %s", name, strings.Join(names(), ", "))
 		}
-		if err := runOne(ctx, o, name, s); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+	}
+	r, err := openResult(ctx, o)
+	if err != nil {
+		return err
+	}
+	for _, name := range strings.Split(o.parts, ",") {
+		i := slices.Index(partNames(), name)
+		if i < 0 {
+			return fmt.Errorf("no part %q: there are %s", name, strings.Join(partNames(), ", "))
+		}
+		if err := runPart(ctx, o, parts[i], chosen, r); err != nil {
+			return err
+		}
+		if o.out == "" {
+			continue
+		}
+		if err := r.save(o.out); err != nil {
+			return err
+		}
+	}
+	return r.table(os.Stdout)
+}
+
+func runPart(ctx context.Context, o options, p part, chosen []string, r *result) error {
+	rounds := o.rounds
+	if p.once {
+		rounds = 1
+	}
+	first := r.rounds(p.name)
+	for round := first; round < first+rounds; round++ {
+		for turn := range chosen {
+			name := chosen[(turn+round)%len(chosen)]
+			begun := time.Now()
+			v, err := runOne(ctx, o, p, subjects[name])
+			if err != nil {
+				return fmt.Errorf("%s, %s: %w", p.name, name, err)
+			}
+			r.Samples = append(r.Samples, sample{p.name, round, name, v})
+			fmt.Fprintf(os.Stderr, "%s, round %d, %s: %.0f s\n", p.name, round+1, name, time.Since(begun).Seconds())
 		}
 	}
 	return nil
 }
 
 // runOne is bounded: a pair that hangs is a failure, with whatever the machine was doing.
-func runOne(ctx context.Context, o options, name string, s subject) error {
-	idle := time.Duration(o.checkpoints) * (o.delay + time.Second)
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute+idle+2*o.load)
+func runOne(ctx context.Context, o options, p part, s subject) (values, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	l, err := newLab(o)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer l.close()
-	if err := s.start(ctx, l); err != nil {
-		return err
+	if p.full {
+		if s.resync == nil {
+			return values{}, nil
+		}
+		if l.full, err = l.contents(); err != nil {
+			return nil, err
+		}
 	}
-	fmt.Printf("%s: %s, %v between checkpoints\n", name, l.p.Accel(), o.delay)
-	return l.measure(ctx, s)
+	if err := s.start(ctx, l); err != nil {
+		return nil, err
+	}
+	if err := l.vms[pair.A].Checkpoints(ctx, settle); err != nil {
+		return nil, err
+	}
+	v := values{}
+	for _, measure := range p.steps {
+		if err := measure(ctx, l, s, v); err != nil {
+			return nil, err
+		}
+	}
+	return v, nil
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
 
 	"github.com/belay-vm/belay/tools/daemon"
 	"github.com/belay-vm/belay/tools/guest"
@@ -19,93 +18,41 @@ import (
 type subject struct {
 	// start boots both machines and has them begin COLO.
 	start func(ctx context.Context, l *lab) error
-	// failover has the secondary go on alone, once the primary is gone.
-	failover func(s *pair.Machine, ctx context.Context) error
+	// word tells the secondary to go on alone.
+	word func(ctx context.Context, l *lab) error
+	// free waits until the secondary, whose primary's host is gone, may take over; nil: at once.
+	free func(ctx context.Context, l *lab) error
+	// resync gives the survivor on side B a partner on side A, as far as the disk is concerned; nil: nobody
+	// can.
+	resync func(ctx context.Context, l *lab) error
+	// diskPort is where the secondary's disk listens; 0: nothing is carried.
+	diskPort int
+	// hears says that nobody has to give the word when the primary's QEMU has died.
+	hears bool
 	// noLoad leaves out what a backend does not survive.
 	noLoad bool
 }
 
 var subjects = map[string]subject{
-	"bare": {start: unreplicated(belayServe), failover: (*pair.Machine).Failover},
+	"bare": {start: unreplicated(belayServe), word: plainWord},
 	// Version 7.2 lets its rings be stopped while requests run, and ends soon after.
-	"qsd":  {start: unreplicated(storageDaemon), failover: (*pair.Machine).Failover, noLoad: true},
-	"qemu": {start: replicated, failover: (*pair.Machine).FailoverReplica},
+	"qsd": {start: unreplicated(storageDaemon), word: plainWord, noLoad: true},
+	"belay": {start: mirrored, word: belayWord, free: promiseEnds, resync: reprotect, diskPort: mirrorPort,
+		hears: true},
+	"qemu": {start: replicated, word: replicaWord, resync: mirrorAgain, diskPort: nbdPort},
 }
 
 func names() []string { return slices.Sorted(maps.Keys(subjects)) }
 
-// Ports on a side's address.
-const (
-	guestPort = 4444
-	nbdPort   = 4445
-)
+func plainWord(ctx context.Context, l *lab) error { return l.vms[pair.B].Failover(ctx) }
 
-// lab is a pair and what it stands on. The primary is on side A.
-type lab struct {
-	options
-	net     *pair.Net
-	p, s    *pair.Machine
-	servers [2]*daemon.Daemon
-}
-
-func newLab(o options) (*lab, error) {
-	net, err := pair.NewNet()
-	return &lab{options: o, net: net}, err
-}
-
-func (l *lab) close() {
-	l.killPrimary()
-	if l.s != nil {
-		l.s.Kill()
-	}
-	for _, d := range l.servers {
-		if d != nil {
-			d.Kill()
-		}
-	}
-	l.net.Close()
-}
-
-// killPrimary ends a host: QEMU and the backend beside it.
-func (l *lab) killPrimary() {
-	if l.p != nil {
-		l.p.Kill()
-	}
-	if d := l.servers[pair.A]; d != nil {
-		d.Kill()
-	}
-}
-
-func (l *lab) uri() string { return l.net.Side(pair.B).URI(guestPort) }
-
-// boot starts the primary, then the secondary.
-func (l *lab) boot(ctx context.Context, p, s guest.Config) error {
-	s.Incoming = l.uri()
-	for _, c := range []*guest.Config{&p, &s} {
-		c.CPUs = 1
-		if l.verbose {
-			c.Console = os.Stderr
-		}
-	}
-	var err error
-	if l.p, err = l.net.Side(pair.A).Boot(ctx, p); err != nil {
-		return fmt.Errorf("primary: %w", err)
-	}
-	if l.s, err = l.net.Side(pair.B).Boot(ctx, s); err != nil {
-		return fmt.Errorf("secondary: %w", err)
-	}
-	return nil
-}
+func replicaWord(ctx context.Context, l *lab) error { return l.vms[pair.B].FailoverReplica(ctx) }
 
 // serve is how a backend makes a volume and serves it.
 type serve func(l *lab, volume, socket string) (daemon.Command, error)
 
 func belayServe(l *lab, volume, socket string) (daemon.Command, error) {
-	out, err := exec.Command(l.belay, "create", volume, "--size", fmt.Sprintf("%dM", l.sizeMiB)).CombinedOutput()
-	if err != nil {
-		return daemon.Command{}, fmt.Errorf("%s create: %w: %s", l.belay, err, out)
-	}
-	return daemon.Command{Args: []string{l.belay, "serve", volume, "--socket-path", socket}}, nil
+	return daemon.Command{Args: []string{l.belay, "serve", volume, "--socket-path", socket}}, l.createVolume(volume)
 }
 
 func storageDaemon(l *lab, volume, socket string) (daemon.Command, error) {
@@ -115,8 +62,15 @@ func storageDaemon(l *lab, volume, socket string) (daemon.Command, error) {
 	}}, l.makeImage(volume)
 }
 
-// makeImage makes an empty raw image.
+// makeImage makes a raw image, empty or with the lab's contents.
 func (l *lab) makeImage(path string) error {
+	if l.full != "" {
+		out, err := exec.Command("cp", l.full, path).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("cp: %w: %s", err, out)
+		}
+		return nil
+	}
 	f, err := os.Create(path)
 	if err != nil {
 		return err
@@ -144,7 +98,7 @@ func unreplicated(how serve) func(context.Context, *lab) error {
 		if err := l.boot(ctx, confs[pair.A], confs[pair.B]); err != nil {
 			return err
 		}
-		return l.p.StartCOLO(ctx, l.s, l.uri(), l.delay)
+		return l.startCOLO(ctx)
 	}
 }
 
@@ -164,11 +118,26 @@ func replicated(ctx context.Context, l *lab) error {
 	if err := l.boot(ctx, p, guest.Config{Args: args}); err != nil {
 		return err
 	}
-	if err := l.p.Replicate(ctx, l.s, nbdPort); err != nil {
+	if err := l.vms[pair.A].Replicate(ctx, l.vms[pair.B], nbdPort); err != nil {
 		return err
 	}
-	return l.p.StartCOLO(ctx, l.s, l.uri(), l.delay)
+	return l.startCOLO(ctx)
 }
 
-// seconds is a load's length as fio takes it.
-func (l *lab) seconds() string { return strconv.Itoa(int(l.load.Seconds())) }
+// mirrorAgain is how QEMU's own way gives a survivor a partner: its disk, all of it, is mirrored to the
+// partner's image, which the replication then goes on with.
+func mirrorAgain(ctx context.Context, l *lab) error {
+	a := l.net.Side(pair.A)
+	l.full = "" // the image that the side had is of no use
+	if err := l.makeImage(a.Path("image")); err != nil {
+		return err
+	}
+	args, err := a.ReplicaSecondary(ctx, a.Path("image"), l.sizeMiB<<20)
+	if err != nil {
+		return err
+	}
+	if err := l.bootOne(ctx, pair.A, guest.Config{Args: args, Incoming: a.URI(guestPort)}); err != nil {
+		return err
+	}
+	return l.vms[pair.B].MirrorReplica(ctx, l.vms[pair.A], nbdPort)
+}

@@ -9,6 +9,7 @@
 //	compare.go   two results as text
 //	newest.go    which two
 //	plot.go      one result as a picture
+//	describe.go  where and of what a run is
 //
 // # Glossary
 //

@@ -9,7 +9,7 @@ func TestParseFio(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Write.IOPS != 559.5 || r.Sync.Lat.N != 7 || r.Sync.Lat.quantile("50.000000") != "1.4 ms" {
+	if r.Write.IOPS != 559.5 || r.Sync.Lat.N != 7 || r.Sync.Lat.millis("50.000000") != 1.45 {
 		t.Errorf("got %+v", r)
 	}
 	for _, bad := range []string{"", "no such file", `{"jobs": []}`, `{"jobs": [`} {

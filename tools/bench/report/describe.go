@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"context"
@@ -16,13 +16,11 @@ import (
 
 	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
-
-	"github.com/belay-vm/belay/tools/bench/report"
 )
 
-// describeMachine says where a run is whose disks are made in dir.
-func describeMachine(dir string) (report.Machine, error) {
-	var m report.Machine
+// Describe says where a run is whose disks are made in dir.
+func Describe(dir string) (Machine, error) {
+	var m Machine
 	proc, err := procfs.NewDefaultFS()
 	if err != nil {
 		return m, err
@@ -39,7 +37,7 @@ func describeMachine(dir string) (report.Machine, error) {
 	if err := unix.Uname(&u); err != nil {
 		return m, err
 	}
-	m = report.Machine{CPU: "unknown", CPUs: runtime.NumCPU(), Kernel: unix.ByteSliceToString(u.Release[:])}
+	m = Machine{CPU: "unknown", CPUs: runtime.NumCPU(), Kernel: unix.ByteSliceToString(u.Release[:])}
 	if len(cpus) > 0 && cpus[0].ModelName != "" {
 		m.CPU = cpus[0].ModelName
 	}
@@ -110,8 +108,8 @@ func deviceQueue(number string) string {
 		read("write_cache"))
 }
 
-// loadNow is the load of the last minute, 0 if nobody says.
-func loadNow() float64 {
+// LoadNow is the load of the last minute, 0 if nobody says.
+func LoadNow() float64 {
 	proc, err := procfs.NewDefaultFS()
 	if err != nil {
 		return 0
@@ -123,22 +121,13 @@ func loadNow() float64 {
 	return l.Load1
 }
 
-// commit names the source that this was built from, as far as git knows.
-func commit(ctx context.Context) string {
-	return firstLine(ctx, "git", "describe", "--always", "--tags", "--dirty")
+// Commit names the source that this was built from, as far as git knows.
+func Commit(ctx context.Context) string {
+	return FirstLine(ctx, "git", "describe", "--always", "--tags", "--dirty")
 }
 
-// versions of everything that is measured, for what is there.
-func versions(ctx context.Context, o *options) map[string]string {
-	return map[string]string{
-		"belay":       firstLine(ctx, o.belay, "version"),
-		fioProgram:    firstLine(ctx, fioProgram, "--version"),
-		storageDaemon: firstLine(ctx, storageDaemon, "--version"),
-		"go":          runtime.Version(),
-	}
-}
-
-func firstLine(ctx context.Context, args ...string) string {
+// FirstLine is what a program says first, "unknown" if it says nothing.
+func FirstLine(ctx context.Context, args ...string) string {
 	out, err := exec.CommandContext(ctx, args[0], args[1:]...).Output()
 	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	if err != nil || line == "" {
