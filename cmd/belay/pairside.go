@@ -85,17 +85,7 @@ func (v *pairedVolume) Status(ctx context.Context) (control.Status, error) {
 		return st, err
 	}
 	now := v.pair.Status()
-	st.Pair = &control.PairStatus{
-		Name: now.Name, Role: now.Role, State: now.State, Generation: now.Generation, Epoch: now.Epoch,
-		Peer: now.Peer, Monitor: now.Monitor, LagBytes: now.LagBytes, LagMs: now.LagMs, Problem: now.Problem,
-		Unguarded: now.Unguarded, Sent: control.PairSent(now.Sent),
-	}
-	if now.Sync != nil {
-		st.Pair.Sync = (*control.PairSync)(now.Sync)
-	}
-	if now.Pause != nil {
-		st.Pair.Pause = (*control.PairPause)(now.Pause)
-	}
+	st.Pair = &now
 	return st, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/belay-vm/belay/internal/control"
+	"github.com/belay-vm/belay/internal/pairview"
 	"github.com/spf13/cobra"
 )
 
@@ -61,12 +62,15 @@ func printStatus(w io.Writer, st control.Status) {
 }
 
 // printPair shows a side of a pair.
-func printPair(row func(name, format string, args ...any), p *control.PairStatus) {
+func printPair(row func(name, format string, args ...any), p *pairview.Status) {
 	row("pair", "%s of %q, %s, generation %d", p.Role, p.Name, p.State, p.Generation)
-	if p.Epoch >= 0 {
+	if p.Common != "" {
+		row("pair's checkpoint", "%s, of %s", p.Common, clock(*p.At))
+	}
+	if p.Epoch >= 0 && p.Common == "" {
 		row("pair's epoch", "%d, %s not arrived", p.Epoch, amount(p.LagBytes))
 	}
-	if p.Sent != (control.PairSent{}) {
+	if p.Sent != (pairview.Sent{}) {
 		row("sent", "%s carried from the data file, %s read", amount(int64(p.Sent.Carried)),
 			amount(int64(p.Sent.Read)))
 	}
@@ -82,6 +86,11 @@ func printPair(row func(name, format string, args ...any), p *control.PairStatus
 	}
 	if p.Unguarded != "" {
 		row("unguarded", "%s: QEMU would go on if belay was killed", p.Unguarded)
+	}
+	for _, f := range p.Checks {
+		if f.Result == pairview.Missing {
+			row("pair lacks", "%s", f)
+		}
 	}
 }
 

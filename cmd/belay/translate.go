@@ -8,6 +8,7 @@ import (
 
 	"github.com/belay-vm/belay/checkpoint"
 	"github.com/belay-vm/belay/internal/control"
+	"github.com/belay-vm/belay/internal/pair"
 )
 
 // point, rolledBack and Status translate the store's words into those of the control
@@ -33,7 +34,7 @@ func (v *volume) Status(context.Context) (control.Status, error) {
 		UUID: st.ID, Path: dir, Data: data, Base: st.Base, Created: st.Created, Size: st.Size,
 		Checksums: st.Checksums, Generation: st.Generation, Epoch: st.Epoch,
 		Line: st.Line, Sequence: st.Sequence, Points: st.Points, Unretired: st.Unretired,
-		Background: st.Background, Error: st.Error,
+		Background: st.Background, Error: st.Error, Pair: pair.Stopped(v.store),
 		Space: control.Space{
 			Used: st.Used, Limbo: st.Limbo, Free: st.Free, Punched: st.Punched, Slack: st.Slack,
 			Data: st.DataArea, Map: st.MapSize, MapMemory: st.MapMemory, Memory: st.Memory,

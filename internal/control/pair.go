@@ -2,53 +2,6 @@ package control
 
 import "context"
 
-// PairStatus is what a side of a mirrored pair tells of itself.
-type PairStatus struct {
-	Name       string `json:"name"`
-	Role       string `json:"role"`  // primary or secondary
-	State      string `json:"state"` // waiting, syncing, protected, alone, ...
-	Generation uint64 `json:"generation"`
-	Epoch      int64  `json:"epoch"` // the newest that both sides have made current; -1: none
-	Peer       bool   `json:"peer_connected"`
-	Monitor    bool   `json:"monitor_connected"`
-
-	// LagBytes were sent and not taken by the secondary yet, LagMs ago at most.
-	LagBytes int64   `json:"lag_bytes"`
-	LagMs    float64 `json:"lag_ms"`
-
-	Sent PairSent `json:"sent"`
-
-	Sync  *PairSync  `json:"sync,omitempty"`
-	Pause *PairPause `json:"last_pause,omitempty"`
-
-	Problem string `json:"problem,omitempty"` // the last one, until it is over
-
-	// Unguarded says why nobody would end QEMU if this side's belay was killed.
-	Unguarded string `json:"unguarded,omitempty"`
-}
-
-// PairSent is content that a primary has sent, by the way that it went: carried by the kernel from the data
-// file to the socket, or read and written by belay.
-type PairSent struct {
-	Carried uint64 `json:"carried_bytes"`
-	Read    uint64 `json:"read_bytes"`
-}
-
-// PairSync is how far the synchronisation of a disk is.
-type PairSync struct {
-	Disk  int    `json:"disk"`
-	Sent  uint64 `json:"sent_bytes"`
-	Total int64  `json:"total_bytes"`
-}
-
-// PairPause is the last checkpoint's pause of the primary, in its parts.
-type PairPause struct {
-	Drain       float64 `json:"drain_ms"`       // requests under way are finished
-	Tail        float64 `json:"tail_ms"`        // the rest of the epoch is sent
-	Acknowledge float64 `json:"acknowledge_ms"` // the secondary says that it has it
-	QEMU        float64 `json:"qemu_ms"`        // memory and devices, until the rings start again
-}
-
 // Reprotect asks for a new partner.
 type Reprotect struct {
 	Peer       string `json:"peer"`

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"time"
+
+	"github.com/belay-vm/belay/internal/pairview"
 )
 
 // Volume is what the verbs of the command line ask of a volume. A Client implements it for
@@ -138,8 +140,8 @@ type Status struct {
 
 	// Server is nil for a volume that nobody serves.
 	Server *Serving `json:"server,omitempty"`
-	// Pair is nil for a volume that is not served as a side of a pair.
-	Pair *PairStatus `json:"pair,omitempty"`
+	// Pair is nil for a volume that belongs to no pair.
+	Pair *pairview.Status `json:"pair,omitempty"`
 }
 
 // Space says where a volume's bytes are.

@@ -5,67 +5,23 @@ import (
 	"time"
 
 	"github.com/belay-vm/belay/colo"
+	"github.com/belay-vm/belay/internal/pairview"
 	"github.com/belay-vm/belay/mirror"
 	"github.com/belay-vm/belay/qmp"
 )
 
-// Status is what a side tells people about itself.
-type Status struct {
-	Name       string `json:"pair"`
-	Role       string `json:"role"`  // primary or secondary
-	State      string `json:"state"` // waiting, syncing, protected, alone, ...
-	Generation uint64 `json:"generation"`
-	Epoch      int64  `json:"epoch"` // the newest that both sides have made current; -1: none
-	Peer       bool   `json:"peer_connected"`
-	Monitor    bool   `json:"monitor_connected"`
-
-	LagBytes int64   `json:"lag_bytes"`
-	LagMs    float64 `json:"lag_ms"`
-
-	Sent Sent `json:"sent"` // of a primary, by this process
-
-	Sync  *SyncStatus `json:"sync,omitempty"`
-	Pause *Pause      `json:"last_pause,omitempty"`
-
-	Problem string `json:"problem,omitempty"` // the last one, until it is over
-
-	Unguarded string `json:"unguarded,omitempty"` // why QEMU would outlive this process
-}
-
-// Sent is content that went to the partner, in bytes, by the way that it went: carried by the kernel from
-// the data file to the socket, or read and written by this process.
-type Sent struct {
-	Carried uint64 `json:"carried_bytes"`
-	Read    uint64 `json:"read_bytes"`
-}
-
-func (s *Sent) add(session *mirror.Session) {
+// addSent adds what a session has sent.
+func addSent(s *pairview.Sent, session *mirror.Session) {
 	if session != nil && session.Peer().Role == mirror.Secondary {
 		st := session.Stats()
 		s.Carried, s.Read = s.Carried+st.Carried, s.Read+st.Read
 	}
 }
 
-// SyncStatus is how far a synchronisation is, of the disk that is being copied.
-type SyncStatus struct {
-	Disk  int    `json:"disk"`
-	Sent  uint64 `json:"sent_bytes"`
-	Total int64  `json:"total_bytes"`
-}
-
-// Pause is the last checkpoint's, in its parts, as far as belay sees them. QEMU's is from the answer to
-// the stop until the rings start again.
-type Pause struct {
-	Drain       float64 `json:"drain_ms"`
-	Tail        float64 `json:"tail_ms"`
-	Acknowledge float64 `json:"acknowledge_ms"`
-	QEMU        float64 `json:"qemu_ms"`
-}
-
 // statusBoard collects it from several goroutines.
 type statusBoard struct {
 	mu      sync.Mutex
-	now     Status
+	now     pairview.Status
 	why     string // the last refusal
 	client  *qmp.Client
 	session *mirror.Session
@@ -102,7 +58,8 @@ func (b *statusBoard) started(t time.Time) {
 		ms := func(from, to time.Time) float64 {
 			return max(0, float64(to.Sub(from).Microseconds())/1000)
 		}
-		b.now.Pause = &Pause{ms(m[0], m[1]), ms(m[1], m[2]), ms(m[2], m[3]), ms(m[3], t)}
+		b.now.Pause = &pairview.Pause{Drain: ms(m[0], m[1]), Tail: ms(m[1], m[2]), Acknowledge: ms(m[2], m[3]),
+			QEMU: ms(m[3], t)}
 		b.marks = [4]time.Time{}
 	})
 }
@@ -130,7 +87,7 @@ func (b *statusBoard) problem(err error) {
 }
 
 func (b *statusBoard) syncing(s mirror.SyncProgress) {
-	b.with(func() { b.now.Sync = &SyncStatus{s.Disk, s.Sent, s.All} })
+	b.with(func() { b.now.Sync = &pairview.Sync{Disk: s.Disk, Sent: s.Sent, Total: s.All} })
 }
 
 // publish copies what the loop knows.
@@ -141,7 +98,7 @@ func (p *Pair) publish() {
 		s.Name, s.Generation, s.State = p.cfg.Name, p.generation, p.state()
 		s.Role = p.role()
 		if b.session != p.mirror {
-			s.Sent.add(b.session)
+			addSent(&s.Sent, b.session)
 			b.session = p.mirror
 		}
 		s.Peer = p.mirror != nil
@@ -172,12 +129,12 @@ func (p *Pair) state() string {
 }
 
 // Status is what there is to tell now.
-func (p *Pair) Status() Status {
+func (p *Pair) Status() pairview.Status {
 	b := &p.status
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.now
-	s.Sent.add(b.session)
+	addSent(&s.Sent, b.session)
 	s.Monitor = b.client != nil && b.client.Err() == nil
 	s.Unguarded = p.cfg.Guard.Missing()
 	if b.session != nil && s.Role == "primary" {
