@@ -68,9 +68,13 @@ const (
 	maxHello      = 8 << 10 // bytes behind the fixed part
 	maxName       = 128
 	maxMarks      = 64
-	maxWindow     = 256 << 20
-	minWindow     = headerLen + maxMeta + maxBulk
 	maxDiskLength = 1 << 60
+)
+
+// Bounds of a window, in bytes: the least has room for the longest frame.
+const (
+	MinWindow = headerLen + maxMeta + maxBulk
+	MaxWindow = 256 << 20
 )
 
 // encode returns a hello as it goes over the wire. Its first 20 bytes are the same in every
@@ -114,8 +118,8 @@ func (h *Hello) validate() error {
 		return fmt.Errorf("%d disks, want 1 to %d", len(h.Disks), maxDisks)
 	case len(h.Marks) > maxMarks:
 		return fmt.Errorf("%d marks, at most %d", len(h.Marks), maxMarks)
-	case h.Role == Secondary && (h.Window < minWindow || h.Window > maxWindow):
-		return fmt.Errorf("window of %d bytes, want %d to %d", h.Window, minWindow, maxWindow)
+	case h.Role == Secondary && (h.Window < MinWindow || h.Window > MaxWindow):
+		return fmt.Errorf("window of %d bytes, want %d to %d", h.Window, MinWindow, MaxWindow)
 	}
 	return nil
 }
@@ -182,7 +186,7 @@ func (h *Hello) decode(d *decoder) {
 		d.fail("role", uint64(h.Role))
 	case h.Was > Secondary:
 		d.fail("last role", uint64(h.Was))
-	case h.Window > maxWindow || h.Role == Secondary && h.Window < minWindow:
+	case h.Window > MaxWindow || h.Role == Secondary && h.Window < MinWindow:
 		d.fail("window", uint64(h.Window))
 	case h.Name == "" || len(h.Disks) == 0:
 		d.fail("name or disks", 0)

@@ -34,13 +34,9 @@ func LoadTLS(certFile, keyFile, caFile string) (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
 	}
-	text, err := os.ReadFile(caFile)
+	pool, err := LoadAuthorities(caFile)
 	if err != nil {
-		return nil, fmt.Errorf("certificate authority: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("certificate authority: %s holds no certificate", caFile)
+		return nil, err
 	}
 	return &tls.Config{
 		Certificates: []tls.Certificate{own},
@@ -49,6 +45,19 @@ func LoadTLS(certFile, keyFile, caFile string) (*tls.Config, error) {
 		ClientAuth:   tls.RequireAndVerifyClientCert,
 		MinVersion:   tls.VersionTLS13,
 	}, nil
+}
+
+// LoadAuthorities reads the certificates of those who may sign others.
+func LoadAuthorities(file string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("certificate authority: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("certificate authority: %s holds no certificate", file)
+	}
+	return pool, nil
 }
 
 func (t *Transport) timeout() time.Duration {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/belay-vm/belay/internal/control"
 	"github.com/belay-vm/belay/internal/pair"
+	"github.com/belay-vm/belay/internal/size"
+	"github.com/belay-vm/belay/mirror"
 	"github.com/spf13/cobra"
 )
 
@@ -37,9 +39,12 @@ type pairOptions struct {
 	rate       string
 	window     string
 
-	name   string
-	etcd   []string
-	manual bool
+	perSecond int64 // of rate
+	inFlight  int   // of window
+
+	witnessOptions
+	name  string
+	alone bool
 
 	cert, key, ca string
 	plaintext     bool
@@ -80,6 +85,8 @@ Without a peer the primary serves alone; 'belay reprotect' gives it one later.`,
 	f := cmd.Flags()
 	f.StringVar(&o.peer, "peer", "", "where the secondary's belay listens, HOST:PORT")
 	f.StringVar(&o.migrateURI, "migrate-uri", "", "where the secondary's QEMU awaits the guest, tcp:HOST:PORT")
+	f.BoolVar(&o.alone, "alone", false,
+		"with --manual, do not ask the partner whether it serves: it does not, for certain")
 	pairFlags(cmd, &o)
 	return cmd
 }
@@ -121,8 +128,7 @@ func pairFlags(cmd *cobra.Command, o *pairOptions) {
 	f.StringArrayVar(&o.disks, "disk", nil, "another disk of the same machine, VOLUME=SOCKET; may be repeated")
 	f.StringVar(&o.qmp, "qmp", "", "one or two QMP sockets of QEMU that nobody else uses, Q[,Q2]")
 	f.StringVar(&o.name, "pair", "", "name of the pair, the same on both sides (default: with --manual, pair)")
-	f.StringSliceVar(&o.etcd, "etcd", nil, "endpoints of the etcd that decides who may serve")
-	f.BoolVar(&o.manual, "manual", false, "the operator decides who may serve, by 'belay failover'")
+	o.witnessOptions.flags(f)
 	f.StringVar(&o.cert, "tls-cert", "", "certificate of this side, PEM")
 	f.StringVar(&o.key, "tls-key", "", "its key, PEM")
 	f.StringVar(&o.ca, "tls-ca", "", "certificates of those who sign the peer's, PEM")
@@ -152,7 +158,13 @@ func (o *pairOptions) validate() error {
 	if err := o.checkWitness(); err != nil {
 		return err
 	}
+	if err := o.checkName(); err != nil {
+		return err
+	}
 	if err := o.checkTransport(); err != nil {
+		return err
+	}
+	if err := o.checkSizes(); err != nil {
 		return err
 	}
 	for _, d := range o.disks {
@@ -163,18 +175,22 @@ func (o *pairOptions) validate() error {
 	return o.serveOptions.check()
 }
 
-func (o *pairOptions) checkWitness() error {
-	switch {
-	case o.manual == (len(o.etcd) > 0):
-		return usagef("one of --etcd and --manual is needed")
-	case len(o.etcd) > 0 && o.name == "":
-		return usagef("--etcd needs --pair")
-	case len(o.name) > mostPairName:
-		return usagef("--pair is at most %d bytes long", mostPairName)
+// checkSizes reads what is given in bytes.
+func (o *pairOptions) checkSizes() (err error) {
+	if o.rate != "" {
+		if o.perSecond, err = size.Parse(o.rate); err != nil || o.perSecond <= 0 {
+			return usagef("--sync-rate: want a size such as 100M, not %q", o.rate)
+		}
 	}
-	if o.name == "" {
-		o.name = "pair"
+	if o.primary {
+		return nil
 	}
+	window, err := size.Parse(o.window)
+	if err != nil || window < mirror.MinWindow || window > mirror.MaxWindow {
+		return usagef("--window: want a size between %d and %d bytes, such as 64M, not %q", mirror.MinWindow,
+			mirror.MaxWindow, o.window)
+	}
+	o.inFlight = int(window)
 	return nil
 }
 
@@ -189,10 +205,11 @@ func (o *pairOptions) checkTransport() error {
 		return usagef("--listen is needed")
 	case o.primary && (o.peer == "") != (o.migrateURI == ""):
 		return usagef("--peer and --migrate-uri belong together")
-	case o.hold < leastHold || o.hold > mostHold:
-		return usagef("--peer-timeout is between %v and %v, not %v", leastHold, mostHold, o.hold)
 	case o.delay < leastDelay:
 		return usagef("--checkpoint-delay is at least %v, not %v", leastDelay, o.delay)
+	}
+	if err := checkHold(o.hold); err != nil {
+		return err
 	}
 	for _, address := range []struct{ flag, value string }{{"peer", o.peer}, {"listen", o.listen}} {
 		if address.value == "" {
@@ -205,47 +222,11 @@ func (o *pairOptions) checkTransport() error {
 	return nil
 }
 
-func failoverVerb(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "failover VOLUME",
-		Short: "Have the surviving side of a pair go on alone",
-		Long: `Tell the process that serves a side of a pair to go on alone. On the secondary of a pair with
---manual this is what lets it take over: say it only when the primary is dead for certain, or two
-guests will run. It is refused while both sides are there. On the primary it gives the secondary up.`,
-		Example:           `  belay failover /var/lib/belay/web`,
-		Args:              operands("VOLUME"),
-		ValidArgsFunction: volumeArgs,
-		RunE: run(a, func(cmd *cobra.Command, args []string) error {
-			return a.withPair(args[0], func(p control.Paired) error { return p.Failover(cmd.Context()) })
-		}),
+func checkHold(hold time.Duration) error {
+	if hold < leastHold || hold > mostHold {
+		return usagef("--peer-timeout is between %v and %v, not %v", leastHold, mostHold, hold)
 	}
-}
-
-func reprotectVerb(a *app) *cobra.Command {
-	var to control.Reprotect
-	cmd := &cobra.Command{
-		Use:   "reprotect VOLUME --peer HOST:PORT --migrate-uri URI",
-		Short: "Give a side that is alone a partner",
-		Long: `Tell the process that serves the surviving side of a pair to look for a secondary: a new one, or
-the one that was there before. Only what changed since the last common checkpoint is sent. 'belay
-status' shows how far it is.`,
-		Example:           `  belay reprotect /var/lib/belay/web --peer b:7000 --migrate-uri tcp:b:7001`,
-		Args:              operands("VOLUME"),
-		ValidArgsFunction: volumeArgs,
-		RunE: run(a, func(cmd *cobra.Command, args []string) error {
-			if to.Peer == "" || to.MigrateURI == "" {
-				return usagef("--peer and --migrate-uri are needed")
-			}
-			if _, _, err := net.SplitHostPort(to.Peer); err != nil {
-				return usagef("--peer is HOST:PORT, not %q", to.Peer)
-			}
-			return a.withPair(args[0], func(p control.Paired) error { return p.Reprotect(cmd.Context(), to) })
-		}),
-	}
-	cmd.Flags().StringVar(&to.Peer, "peer", "", "where the secondary's belay listens, HOST:PORT")
-	cmd.Flags().StringVar(&to.MigrateURI, "migrate-uri", "",
-		"where the secondary's QEMU awaits the guest, tcp:HOST:PORT")
-	return cmd
+	return nil
 }
 
 func verifyPairVerb(a *app) *cobra.Command {

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"strings"
 	"sync"
@@ -14,9 +12,7 @@ import (
 	"github.com/belay-vm/belay/checkpoint"
 	"github.com/belay-vm/belay/internal/guard"
 	"github.com/belay-vm/belay/internal/pair"
-	"github.com/belay-vm/belay/internal/size"
 	"github.com/belay-vm/belay/mirror"
-	"github.com/belay-vm/belay/mirror/witness"
 	"github.com/belay-vm/belay/qmp"
 	"github.com/hashicorp/go-hclog"
 )
@@ -85,6 +81,7 @@ func (o *pairOptions) config(disks []*servedDisk, sockets qmp.Sockets,
 	log hclog.Logger) (pair.Config, error) {
 	cfg := pair.Config{
 		Name: o.name, Sockets: sockets, Peer: o.peer, MigrateURI: o.migrateURI, Delay: o.delay,
+		Alone: o.alone, SyncRate: o.perSecond, Window: o.inFlight,
 		Times: pair.TimesFor(o.hold), Guard: guard.New(log.Named("guard")), Log: log.Named("pair"),
 	}
 	for _, d := range disks {
@@ -97,34 +94,13 @@ func (o *pairOptions) config(disks []*servedDisk, sockets qmp.Sockets,
 			return cfg, err
 		}
 	}
-	if o.rate != "" {
-		if cfg.SyncRate, err = size.Parse(o.rate); err != nil || cfg.SyncRate <= 0 {
-			return cfg, usagef("--sync-rate: want a size such as 100M, not %q", o.rate)
-		}
-	}
 	if !o.primary {
-		window, err := size.Parse(o.window)
-		if err != nil || window <= 0 || window > math.MaxInt32 {
-			return cfg, usagef("--window: want a size such as 64M, not %q", o.window)
-		}
-		cfg.Window = int(window)
 		if cfg.Listener, err = net.Listen("tcp", o.listen); err != nil {
 			return cfg, fmt.Errorf("await the primary: %w", err)
 		}
 	}
 	cfg.Witness, err = o.witness(disks[0].store)
 	return cfg, err
-}
-
-// witness is who decides. A side is known to it by its first volume.
-func (o *pairOptions) witness(s *checkpoint.Store) (witness.Witness, error) {
-	id := s.ID()
-	self := hex.EncodeToString(id[:])
-	if o.manual {
-		state, _ := s.Pair()
-		return witness.NewManual(self, o.primary, state.Generation), nil
-	}
-	return witness.NewEtcd(witness.EtcdConfig{Endpoints: o.etcd, Pair: o.name, Self: self})
 }
 
 // runPair serves all disks beside the side that they belong to, and ends all when one of them ends.

@@ -20,9 +20,9 @@ func (p *Pair) ask(c colo.Claim) {
 	p.log.Info("the witness is asked", "claim", claimName(c), "generation", generation)
 	p.work.Go(func() {
 		for last := ""; ctx.Err() == nil; {
-			won, err := p.claim(ctx, c, generation)
+			won, now, err := p.claim(ctx, c, generation)
 			if err == nil {
-				p.run(func() { p.answered(ctx, c, won) })
+				p.run(func() { p.answered(ctx, c, won, now) })
 				return
 			}
 			if err.Error() != last {
@@ -53,29 +53,43 @@ func (p *Pair) forgo() {
 	}
 }
 
-// claim asks once. Won is durable here before it is told.
-func (p *Pair) claim(ctx context.Context, c colo.Claim, generation uint64) (won bool, err error) {
+// claim asks once, and returns the generation that this side has then. Won is durable here before it is
+// told.
+func (p *Pair) claim(ctx context.Context, c colo.Claim, generation uint64) (won bool, now uint64, err error) {
 	w := p.cfg.Witness
 	if c == colo.ClaimPair {
-		return p.register(ctx, generation)
+		won, err = p.register(ctx, generation)
+		return won, generation, err
 	}
 	_, err = w.Win(ctx, generation)
 	switch {
 	case errors.Is(err, witness.ErrSuperseded):
-		return false, nil
+		return false, generation, nil
 	case errors.Is(err, witness.ErrUnknownPair):
-		return false, fmt.Errorf("%w, which was registered: it has forgotten", err)
+		return false, generation, fmt.Errorf("%w, which was registered: it has forgotten", err)
 	case err != nil:
-		return false, err
+		return false, generation, err
 	}
+	now = wonFrom(ctx, w, generation)
 	if !p.cfg.on(ruleClaimDurable) {
-		return true, nil
+		return true, now, nil
 	}
 	err = updateAll(p.volumes, func(s *checkpoint.PairState) {
-		s.Pair, s.Role, s.Generation = p.cfg.Name, checkpoint.RolePrimary, generation+1
+		s.Pair, s.Role, s.Generation = p.cfg.Name, checkpoint.RolePrimary, now
 		s.Why = ""
 	})
-	return err == nil, err
+	return err == nil, now, err
+}
+
+// wonFrom is the generation that was won from one. Where the operator is the witness not all numbers are
+// this side's to win.
+func wonFrom(ctx context.Context, w witness.Witness, generation uint64) uint64 {
+	if m, ok := w.(*witness.Manual); ok {
+		if state, err := m.State(ctx); err == nil { // always
+			return state.Generation
+		}
+	}
+	return generation + 1
 }
 
 // register makes the witness know that this side serves in the generation, and lets go of a lease that
@@ -92,7 +106,7 @@ func (p *Pair) register(ctx context.Context, generation uint64) (won bool, err e
 }
 
 // answered gives the witness's answer to the machine, unless nobody asks any more.
-func (p *Pair) answered(ctx context.Context, c colo.Claim, won bool) {
+func (p *Pair) answered(ctx context.Context, c colo.Claim, won bool, now uint64) {
 	if ctx.Err() != nil {
 		return
 	}
@@ -101,9 +115,7 @@ func (p *Pair) answered(ctx context.Context, c colo.Claim, won bool) {
 		p.take(colo.Lost{Claim: c})
 		return
 	}
-	if c != colo.ClaimPair {
-		p.generation++
-	}
+	p.generation = now
 	p.take(colo.Won{Claim: c})
 }
 

@@ -66,6 +66,7 @@ type Config struct {
 	MigrateURI string
 	Delay      time.Duration // between checkpoints
 	SyncRate   int64         // bytes a second; 0: as fast as it goes
+	Alone      bool          // the operator's word that no partner of old serves
 
 	Witness witness.Witness
 	Times   Times
@@ -185,7 +186,7 @@ func (p *Pair) mayBegin(role checkpoint.Role) error {
 		case role == checkpoint.RolePrimary && state.Syncing:
 			return fmt.Errorf("disk %d is only in part synchronised", i)
 		case role == checkpoint.RolePrimary && state.Role == checkpoint.RoleSecondary:
-			return fmt.Errorf("disk %d was the secondary's: failover makes it the primary's", i)
+			return fmt.Errorf("disk %d was the secondary's: 'belay failover' makes it the primary's", i)
 		}
 	}
 	return nil

@@ -118,14 +118,14 @@ func (p *Pair) freshGeneration(ctx context.Context) error {
 	if _, err := p.register(ctx, state.Generation); err != nil {
 		return fmt.Errorf("the witness: %w", err)
 	}
-	won, err := p.claim(ctx, colo.ClaimAlone, state.Generation)
+	won, now, err := p.claim(ctx, colo.ClaimAlone, state.Generation)
 	if err == nil && !won {
 		err = errors.New("another generation was won")
 	}
 	if err != nil {
 		return fmt.Errorf("the witness: %w", err)
 	}
-	return p.onLoop(ctx, func() error { p.generation = state.Generation + 1; return nil })
+	return p.onLoop(ctx, func() error { p.generation = now; return nil })
 }
 
 // remember makes durable which volumes are the partner's.

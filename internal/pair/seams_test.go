@@ -61,18 +61,18 @@ func TestClaim(t *testing.T) {
 	m := witness.NewMemory(mirror.BootClock, limit)
 	p := idle(t, m.For("p", func() bool { return reachable }), true)
 	s := idle(t, m.For("s", nil), false)
-	if won, err := s.claim(ctx, colo.ClaimTakeOver, 1); won || !errors.Is(err, witness.ErrUnknownPair) {
+	if won, _, err := s.claim(ctx, colo.ClaimTakeOver, 1); won || !errors.Is(err, witness.ErrUnknownPair) {
 		t.Errorf("a pair that nobody registered: %v, %v", won, err)
 	}
-	if won, err := p.claim(ctx, colo.ClaimPair, 1); !won || err != nil {
+	if won, _, err := p.claim(ctx, colo.ClaimPair, 1); !won || err != nil {
 		t.Fatalf("to register: %v, %v", won, err)
 	}
 	reachable = false
-	if won, err := p.claim(ctx, colo.ClaimAlone, 1); won || !errors.Is(err, witness.ErrUnreachable) {
+	if won, _, err := p.claim(ctx, colo.ClaimAlone, 1); won || !errors.Is(err, witness.ErrUnreachable) {
 		t.Errorf("a witness that is not there: %v, %v", won, err)
 	}
 	reachable = true
-	if won, err := s.claim(ctx, colo.ClaimTakeOver, 1); !won || err != nil {
+	if won, _, err := s.claim(ctx, colo.ClaimTakeOver, 1); !won || err != nil {
 		t.Fatalf("to take over: %v, %v", won, err)
 	}
 	state, _ := s.volumes[0].Pair()
@@ -80,14 +80,14 @@ func TestClaim(t *testing.T) {
 		t.Errorf("the winner's volume says %+v", state)
 	}
 	for _, c := range []colo.Claim{colo.ClaimAlone, colo.ClaimPair} {
-		if won, err := p.claim(ctx, c, 1); won || err != nil {
+		if won, _, err := p.claim(ctx, c, 1); won || err != nil {
 			t.Errorf("claim %v of the loser: %v, %v", claimName(c), won, err)
 		}
 	}
 	if state, _ := p.volumes[0].Pair(); state.Generation > 1 {
 		t.Errorf("the loser's volume says %+v", state)
 	}
-	if won, err := s.claim(ctx, colo.ClaimTakeOver, 1); !won || err != nil {
+	if won, _, err := s.claim(ctx, colo.ClaimTakeOver, 1); !won || err != nil {
 		t.Errorf("once more by the winner: %v, %v", won, err)
 	}
 }

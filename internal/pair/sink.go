@@ -67,7 +67,7 @@ func (k *sink) SyncBegin(plan mirror.SyncPlan) ([]mirror.Range, error) {
 	if plan.From.IsZero() {
 		err = errors.Join(k.forget(v), v.Zero(0, v.Size()))
 	} else {
-		err = k.goBack(v, plan.From)
+		err = goBack(v, plan.From)
 	}
 	if err == nil {
 		k.mu.Lock()
@@ -90,7 +90,7 @@ func (k *sink) forget(v *volume) error {
 }
 
 // goBack drops what was written since a mark, for good.
-func (k *sink) goBack(v *volume, to mirror.Mark) error {
+func goBack(v *volume, to mirror.Mark) error {
 	point, ok := v.find(to)
 	if !ok {
 		return fmt.Errorf("%w: %v", mirror.ErrUnknownMark, to)

@@ -10,6 +10,11 @@ import (
 // Manual is a pair without a third vote. The primary keeps serving, with the secondary or alone;
 // the secondary takes over when the operator says so, and never otherwise. Who says so answers for
 // the primary being dead.
+//
+// If he was wrong both serve, and nobody keeps them from winning generations of their own. So that these
+// are never the same, and a later comparison of both histories finds nothing in common that is not, a
+// primary that goes on alone goes two on, and a takeover three: from then on one side has the odd
+// generations and the other one the even, and who took over last by the operator's word is ahead.
 type Manual struct {
 	primary bool
 
@@ -17,6 +22,8 @@ type Manual struct {
 	state   State
 	decided bool
 	self    string
+	won     bool   // a generation
+	from    uint64 // and what it was won from
 }
 
 // NewManual is for a side that knows of a generation, and serves or does not.
@@ -63,14 +70,22 @@ func (m *Manual) Claim(ctx context.Context, from uint64) error {
 func (m *Manual) Win(_ context.Context, from uint64) (time.Duration, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if won, err := judgeWin(m.state, m.self, from); won || err != nil {
-		return Forever, err
+	if m.primary && m.won && m.from == from {
+		return Forever, nil // once more
 	}
-	if !m.primary && !m.decided {
+	if from != m.state.Generation {
+		return 0, fmt.Errorf("%w: %d, not %d", ErrSuperseded, m.state.Generation, from)
+	}
+	next := from + 2
+	switch {
+	case !m.primary && !m.decided:
 		return 0, ErrUndecided
+	case !m.primary:
+		next = from + 3
 	}
 	m.primary, m.decided = true, false
-	m.state = State{Generation: from + 1, Winner: m.self, Holder: m.self}
+	m.won, m.from = true, from
+	m.state = State{Generation: next, Winner: m.self, Holder: m.self}
 	return Forever, nil
 }
 
@@ -93,7 +108,7 @@ func (m *Manual) Hold(_ context.Context, generation uint64) (time.Duration, erro
 func (m *Manual) Follow(generation uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.primary, m.decided = false, false
+	m.primary, m.decided, m.won = false, false, false
 	m.state = State{Generation: generation}
 }
 

@@ -49,7 +49,8 @@ type Witness interface {
 	// another winner.
 	Register(ctx context.Context, generation uint64) error
 
-	// Claim makes the generation after from this side's, if it is from. Having won it already counts as
+	// Claim makes the generation after from this side's, if it is from. State then tells which that is: the
+	// next number, but see Manual. Having won it already counts as
 	// winning: the answer to an earlier call may have been lost.
 	// ErrSuperseded: somebody else won one. ErrHeld: the lease is another's, and the generation is from.
 	Claim(ctx context.Context, from uint64) error

@@ -209,8 +209,18 @@ func TestManual(t *testing.T) {
 	s.Decide()
 	lease, err = s.Win(ctx, 3)
 	won(t, lease, err)
-	expect(t, s, witness.State{Generation: 4, Winner: "s", Holder: "s"})
+	expect(t, s, witness.State{Generation: 6, Winner: "s", Holder: "s"})
 	lost(t, witness.ErrSuperseded)(s.Win(ctx, 9))
+	expect(t, p, witness.State{Generation: 5, Winner: "p", Holder: "p"})
+	for range 3 { // the operator was wrong, and both win more of them: never the same
+		ps, _ := p.State(ctx)
+		ss, _ := s.State(ctx)
+		if ps.Generation%2 == ss.Generation%2 {
+			t.Fatalf("generations %d and %d can meet", ps.Generation, ss.Generation)
+		}
+		want(t, p.Claim(ctx, ps.Generation), nil)
+		want(t, s.Claim(ctx, ss.Generation), nil)
+	}
 	p.Follow(4)
 	want(t, p.Claim(ctx, 4), witness.ErrUndecided)
 	lost(t, witness.ErrUndecided)(p.Win(ctx, 4))
