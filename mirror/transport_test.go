@@ -2,88 +2,26 @@ package mirror
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
+
+	"github.com/belay-vm/belay/internal/certtest"
 )
 
 // authority signs certificates.
-type authority struct {
-	key  *ecdsa.PrivateKey
-	cert *x509.Certificate
-	file string
-}
+type authority struct{ *certtest.Authority }
 
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := template("authority")
-	tmpl.IsCA, tmpl.BasicConstraintsValid = true, true
-	tmpl.KeyUsage = x509.KeyUsageCertSign
-	raw, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := &authority{key: key, cert: cert, file: filepath.Join(t.TempDir(), "ca.pem")}
-	writePEM(t, a.file, "CERTIFICATE", raw)
-	return a
-}
-
-func template(name string) *x509.Certificate {
-	return &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-}
-
-func writePEM(t *testing.T, path, kind string, raw []byte) {
-	t.Helper()
-	text := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: raw})
-	if err := os.WriteFile(path, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
+func newAuthority(t *testing.T) *authority { return &authority{certtest.New(t)} }
 
 // load makes a certificate for an address and loads it as the commands do.
 func (a *authority) load(t *testing.T, host string) *tls.Config {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := template("host")
-	tmpl.IPAddresses = []net.IP{net.ParseIP(host)}
-	raw, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, key.Public(), a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	writePEM(t, certFile, "CERTIFICATE", raw)
-	writePEM(t, keyFile, "PRIVATE KEY", private)
-	config, err := LoadTLS(certFile, keyFile, a.file)
+	cert, key := a.Make(host, nil)
+	config, err := LoadTLS(cert, key, a.File)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,10 +89,10 @@ func TestLoadTLSErrors(t *testing.T) {
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := LoadTLS("none", "none", a.file); err == nil {
+	if _, err := LoadTLS("none", "none", a.File); err == nil {
 		t.Error("loaded nothing")
 	}
-	if _, err := LoadTLS(a.file, empty, a.file); err == nil {
+	if _, err := LoadTLS(a.File, empty, a.File); err == nil {
 		t.Error("loaded no key")
 	}
 }

@@ -32,6 +32,7 @@ type machine struct {
 	runs    bool
 	loaded  bool // a migration has become COLO
 	left    bool // COLO is over
+	waits   bool // for a guest, as with -incoming
 	alone   bool // it was told so
 	leaving sync.WaitGroup
 	asked   atomic.Bool // for a migration
@@ -72,9 +73,28 @@ func newMachine(t *testing.T) *machine {
 		status := map[bool]string{false: "active", true: "colo"}[m.loaded]
 		return map[string]string{"status": status}, nil
 	})
+	m.monitor.Handle("query-status", m.status)
+	m.monitor.Handle("query-yank", m.instances)
 	m.monitor.Handle("yank", m.yank)
 	m.monitor.Handle("x-colo-lost-heartbeat", m.heartbeat)
 	return m
+}
+
+func (m *machine) status(qmptest.Call) (any, *qmptest.Error) {
+	m.big.Lock()
+	defer m.big.Unlock()
+	status := map[bool]string{false: "running", true: "inmigrate"}[m.waits]
+	return map[string]any{"status": status, "running": m.runs}, nil
+}
+
+func (m *machine) instances(qmptest.Call) (any, *qmptest.Error) {
+	m.big.Lock()
+	defer m.big.Unlock()
+	list := []map[string]string{{"type": "chardev", "id": "disk"}}
+	if m.waits {
+		list = append(list, map[string]string{"type": "migration"})
+	}
+	return list, nil
 }
 
 // plug connects the disk.
@@ -233,5 +253,5 @@ func (m *machine) load(from *machine) {
 	m.front.Queue(0).SetBase(from.front.Queue(0).Base())
 	m.monitor.Event("RESUME", nil)
 	must(m.t, m.front.Start())
-	m.runs, m.loaded = true, true
+	m.runs, m.loaded, m.waits = true, true, false
 }

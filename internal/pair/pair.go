@@ -115,6 +115,7 @@ type Pair struct {
 	sought     bool     // the peer of the beginning
 	busy       bool     // a secondary has a session
 	follows    bool     // a secondary's QEMU is there and takes a guest
+	unfit      error    // why the one that is there does not
 	known      bool     // and the machine knows of it
 	keeping    bool     // the disks are being made durable
 	keptEpoch  int64    // the newest that is; -1: none

@@ -14,12 +14,14 @@ import (
 
 	"github.com/belay-vm/belay/colo"
 	"github.com/belay-vm/belay/internal/guard"
+	"github.com/belay-vm/belay/internal/pairview"
 	"github.com/belay-vm/belay/qmp"
 )
 
 // hypervisor is what a side needs of the QEMU beside it. What QEMU says comes back as events.
 type hypervisor interface {
 	follow(ctx context.Context, sockets qmp.Sockets) error
+	look(ctx context.Context, secondary bool) []pairview.Finding
 	follower(ctx context.Context) error
 	migrate(ctx context.Context, delay time.Duration, uri string) error
 	leftColo(ctx context.Context) bool

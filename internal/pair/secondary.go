@@ -94,6 +94,8 @@ func (p *Pair) admit(peer *mirror.Hello) error {
 		return fmt.Errorf("this side is %s", p.phase())
 	case p.busy:
 		return errors.New("it has a primary")
+	case !p.follows && p.unfit != nil:
+		return p.unfit
 	case !p.follows:
 		return errors.New("its QEMU is not there yet")
 	}
@@ -252,8 +254,7 @@ func (p *Pair) kept(epoch uint64, bases []uint32) {
 func (p *Pair) meet() {
 	if !p.secondary {
 		if p.cfg.Peer != "" && !p.sought {
-			p.sought = true
-			p.seek(p.ctx)
+			p.work.Go(p.seekFirst)
 		}
 		if p.p.Phase() == colo.PrimaryPaired {
 			p.work.Go(func() { p.stillColo() })
@@ -263,12 +264,32 @@ func (p *Pair) meet() {
 	p.work.Go(func() {
 		ctx, cancel := context.WithTimeout(p.ctx, heartbeatTimeout)
 		defer cancel()
-		if err := p.qemu.follower(ctx); err != nil {
+		err := p.lacks(true)
+		if err == nil {
+			err = p.qemu.follower(ctx)
+		}
+		if err != nil {
 			p.log.Error("QEMU cannot be made to follow", "error", err)
 			p.status.problem(err)
+			p.run(func() { p.unfit = err })
 			return
 		}
-		p.run(func() { p.follows = true })
+		p.run(func() { p.follows, p.unfit = true, nil })
+	})
+}
+
+// seekFirst looks for the peer that a primary was started with, if its QEMU can have one.
+func (p *Pair) seekFirst() {
+	if err := p.lacks(false); err != nil {
+		p.log.Error("the guest cannot be protected", "error", err)
+		p.status.problem(err)
+		return
+	}
+	p.run(func() {
+		if !p.sought {
+			p.sought = true
+			p.seek(p.ctx)
+		}
 	})
 }
 

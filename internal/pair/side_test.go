@@ -48,6 +48,7 @@ type sideOptions struct {
 	peer      *side
 	witness   witness.Witness // nil: the operator
 	salt      uint64
+	wrong     bool // its QEMU was started as the other side's
 }
 
 // startSide runs a side on a volume, with a QEMU whose guest does not run yet.
@@ -62,6 +63,7 @@ func startSide(t *testing.T, dir string, o sideOptions) *side {
 	store, err := checkpoint.Open(dir, checkpoint.Options{Pair: true, MaxUnretired: 64})
 	must(t, err)
 	s.machine = newMachine(t)
+	s.machine.waits = o.secondary != o.wrong
 	s.disk = &fragile{Store: store}
 	cfg := Config{
 		Name: "test", Stores: []*checkpoint.Store{store},

@@ -16,6 +16,7 @@ import (
 	"github.com/belay-vm/belay/colo"
 	"github.com/belay-vm/belay/colo/sim"
 	"github.com/belay-vm/belay/internal/disktest"
+	"github.com/belay-vm/belay/internal/pairview"
 	"github.com/belay-vm/belay/mirror"
 	"github.com/belay-vm/belay/mirror/witness"
 	"github.com/belay-vm/belay/qmp"
@@ -363,6 +364,7 @@ func (k *simSides) end() {
 type simQEMU struct{ s *simSide }
 
 func (q simQEMU) follow(ctx context.Context, _ qmp.Sockets) error { <-ctx.Done(); return nil }
+func (q simQEMU) look(context.Context, bool) []pairview.Finding   { return nil }
 func (q simQEMU) follower(context.Context) error                  { return nil }
 func (q simQEMU) leftColo(context.Context) bool                   { return false }
 func (q simQEMU) setBarrier(seq uint64)                           { q.s.host.Do(colo.Barrier{Seq: seq}) }

@@ -66,6 +66,8 @@ func (b *statusBoard) started(t time.Time) {
 
 func (b *statusBoard) committed(e uint64) { b.with(func() { b.now.Epoch = int64(e) }) }
 
+func (b *statusBoard) checked(found []pairview.Finding) { b.with(func() { b.now.Checks = found }) }
+
 func (b *statusBoard) monitor(c *qmp.Client) { b.with(func() { b.client = c }) }
 
 func (b *statusBoard) refused(why string) { b.with(func() { b.why = why }) }

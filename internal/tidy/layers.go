@@ -22,6 +22,7 @@ var layers = []layer{
 	{"internal/park", nil},
 	{"internal/uring", []string{"internal/park"}},
 	{"internal/aio", []string{"internal/bio", "internal/park", "internal/uring"}},
+	{"internal/certtest", nil},
 	{"internal/control", []string{"internal/pairview"}},
 	{"internal/disktest", []string{"checkpoint", "internal/bio"}},
 	{"internal/guard", nil},
@@ -51,7 +52,8 @@ var layers = []layer{
 	{"bpf/testdata/target", []string{"internal/probe", "internal/uring"}},
 	{"cmd/", []string{everything}},
 	{"tools/", []string{everything, testSide}},
-	{"e2e", []string{"tools/guest", "tools/daemon", "tools/pair", "mirror/witness/witnesstest"}},
+	{"e2e", []string{"tools/guest", "tools/daemon", "tools/pair", "mirror/witness/witnesstest",
+		"internal/certtest"}},
 }
 
 // testSide packages are imported by tests, tools and each other's, never by the product.
@@ -59,6 +61,7 @@ const testSide = "test side"
 
 var testSidePackages = []string{
 	"vhostuser/vhosttest", "qmp/qmptest", "internal/disktest", "mirror/witness/witnesstest", "colo/sim",
+	"internal/certtest",
 }
 
 // vocabulary may be imported by the tests of any package, beside what the package imports.
