@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -45,6 +46,7 @@ type pairOptions struct {
 	witnessOptions
 	name  string
 	alone bool
+	check bool
 
 	cert, key, ca string
 	plaintext     bool
@@ -59,7 +61,30 @@ primary's guest does is carried to the secondary checkpoint by checkpoint, by QE
 together; whichever host dies, the other goes on with the disk that its guest's memory expects.`,
 	}
 	cmd.AddCommand(pairPrimaryVerb(a), pairSecondaryVerb(a))
+	check := false
+	cmd.Flags().BoolVar(&check, "check", false, "belongs behind primary or secondary: say what is missing")
+	cmd.RunE = run(a, func(cmd *cobra.Command, args []string) error {
+		switch {
+		case check:
+			return usagef("which side? 'belay pair primary VOLUME ... --check', or secondary, with all that it is " +
+				"to be started with")
+		case len(args) > 0:
+			return usagef("unknown command %q for %q", args[0], cmd.CommandPath())
+		}
+		return cmd.Help()
+	})
 	return cmd
+}
+
+// pairOrCheck serves, or only looks whether it could.
+func (a *app) pairOrCheck(ctx context.Context, dir string, o pairOptions) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	if o.check {
+		return a.checkPair(ctx, dir, o)
+	}
+	return a.servePair(ctx, dir, o)
 }
 
 func pairPrimaryVerb(a *app) *cobra.Command {
@@ -71,7 +96,12 @@ func pairPrimaryVerb(a *app) *cobra.Command {
 		Long: `Serve the volume to QEMU, bring the secondary's volume to the same state while the guest runs,
 start COLO, and go on. 'ready' says that QEMU may be started.
 
-Without a peer the primary serves alone; 'belay reprotect' gives it one later.`,
+Without a peer the primary serves alone; 'belay reprotect' gives it one later. With --manual one that
+had a partner asks it first whether it serves now.
+
+With --check nothing is served: each condition of a pair gets a line, with what to do where it is not
+met, and the exit code says whether all are. What can be told of QEMU needs one that runs; a side that
+is served already has looked at its own.`,
 		Example: `  belay pair primary /var/lib/belay/web --socket-path /run/belay/web.sock \
     --qmp /run/belay/web.qmp,/run/belay/web.qmp2 --peer 192.0.2.2:7000 \
     --migrate-uri tcp:192.0.2.2:7001 --etcd etcd1:2379,etcd2:2379,etcd3:2379 --pair web \
@@ -79,7 +109,7 @@ Without a peer the primary serves alone; 'belay reprotect' gives it one later.`,
 		Args:              operands("VOLUME"),
 		ValidArgsFunction: volumeArgs,
 		RunE: run(a, func(cmd *cobra.Command, args []string) error {
-			return a.servePair(cmd.Context(), args[0], o)
+			return a.pairOrCheck(cmd.Context(), args[0], o)
 		}),
 	}
 	f := cmd.Flags()
@@ -103,7 +133,7 @@ what both sides have in common. If the primary dies, this side takes over; with 
 'belay failover' says so.
 
 The process ends when its side is out of the pair: started again with a fresh QEMU it is brought up to
-date.`,
+date. With --check nothing is served, and each condition of a pair gets a line, as for the primary.`,
 		Example: `  belay pair secondary /var/lib/belay/web --socket-path /run/belay/web.sock \
     --qmp /run/belay/web.qmp,/run/belay/web.qmp2 --listen 192.0.2.2:7000 \
     --etcd etcd1:2379,etcd2:2379,etcd3:2379 --pair web \
@@ -111,7 +141,7 @@ date.`,
 		Args:              operands("VOLUME"),
 		ValidArgsFunction: volumeArgs,
 		RunE: run(a, func(cmd *cobra.Command, args []string) error {
-			return a.servePair(cmd.Context(), args[0], o)
+			return a.pairOrCheck(cmd.Context(), args[0], o)
 		}),
 	}
 	f := cmd.Flags()
@@ -127,6 +157,7 @@ func pairFlags(cmd *cobra.Command, o *pairOptions) {
 	f.StringVar(&o.socketPath, "socket-path", "", "listen on a UNIX socket for QEMU's disk")
 	f.StringArrayVar(&o.disks, "disk", nil, "another disk of the same machine, VOLUME=SOCKET; may be repeated")
 	f.StringVar(&o.qmp, "qmp", "", "one or two QMP sockets of QEMU that nobody else uses, Q[,Q2]")
+	f.BoolVar(&o.check, "check", false, "say what is there and what is missing, line by line, and serve nothing")
 	f.StringVar(&o.name, "pair", "", "name of the pair, the same on both sides (default: with --manual, pair)")
 	o.witnessOptions.flags(f)
 	f.StringVar(&o.cert, "tls-cert", "", "certificate of this side, PEM")

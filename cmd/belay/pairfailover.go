@@ -87,7 +87,7 @@ func (a *app) revive(ctx context.Context, dirs []string, o failoverOptions) (err
 		r.Stores = append(r.Stores, s)
 	}
 	if state, ok := r.Stores[0].Pair(); ok && !o.manual {
-		if r.Witness, err = o.openEtcd(r.Stores[0], state.Pair, reviveTimeout); err != nil {
+		if r.Witness, err = o.openEtcd(pair.Self(r.Stores[0]), state.Pair, reviveTimeout); err != nil {
 			return about(dirs[0], err)
 		}
 		defer func() { err = errors.Join(err, r.Witness.Close()) }()

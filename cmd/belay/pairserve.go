@@ -28,9 +28,6 @@ type servedDisk struct {
 
 // servePair runs a side of a pair until the context ends or the side is out.
 func (a *app) servePair(ctx context.Context, dir string, o pairOptions) (err error) {
-	if err := o.validate(); err != nil {
-		return err
-	}
 	sockets, err := qmp.ParseSockets(o.qmp)
 	if err != nil {
 		return err

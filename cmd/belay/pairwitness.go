@@ -65,15 +65,15 @@ func (o *witnessOptions) etcdTLS() (*tls.Config, error) {
 	return c, nil
 }
 
-// openEtcd is the etcd as a side whose first volume that is sees it.
-func (o *witnessOptions) openEtcd(first *checkpoint.Store, name string,
+// openEtcd is the etcd as a side sees it.
+func (o *witnessOptions) openEtcd(self, name string,
 	timeout time.Duration) (witness.Witness, error) {
 	secure, err := o.etcdTLS()
 	if err != nil {
 		return nil, err
 	}
 	return witness.NewEtcd(witness.EtcdConfig{
-		Endpoints: o.etcd, TLS: secure, Pair: name, Self: pair.Self(first), Timeout: timeout,
+		Endpoints: o.etcd, TLS: secure, Pair: name, Self: self, Timeout: timeout,
 	})
 }
 
@@ -98,5 +98,5 @@ func (o *pairOptions) witness(s *checkpoint.Store) (witness.Witness, error) {
 		state, _ := s.Pair()
 		return witness.NewManual(pair.Self(s), o.primary, state.Generation), nil
 	}
-	return o.openEtcd(s, o.name, 0)
+	return o.openEtcd(pair.Self(s), o.name, 0)
 }

@@ -151,7 +151,7 @@ func newPair(cfg Config, role checkpoint.Role) (*Pair, error) {
 			p.generation = max(p.generation, state.Generation)
 		}
 	}
-	if err := p.mayBegin(role); err != nil {
+	if err := mayBegin(p.volumes, cfg.Name, role); err != nil {
 		return nil, err
 	}
 	for _, v := range p.volumes {
@@ -174,14 +174,14 @@ func (p *Pair) clock() mirror.Clock {
 }
 
 // mayBegin refuses a volume whose state does not allow the role.
-func (p *Pair) mayBegin(role checkpoint.Role) error {
-	for i, v := range p.volumes {
+func mayBegin(volumes []*volume, name string, role checkpoint.Role) error {
+	for i, v := range volumes {
 		state, ok := v.Pair()
 		switch {
 		case !ok:
 			continue
-		case state.Pair != p.cfg.Name:
-			return fmt.Errorf("disk %d belongs to the pair %q, not %q", i, state.Pair, p.cfg.Name)
+		case state.Pair != name:
+			return fmt.Errorf("disk %d belongs to the pair %q, not %q", i, state.Pair, name)
 		case role == checkpoint.RolePrimary && state.Poisoned:
 			return fmt.Errorf("disk %d is poisoned: %s", i, state.Why)
 		case role == checkpoint.RolePrimary && state.Syncing:

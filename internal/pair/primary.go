@@ -140,11 +140,17 @@ func (p *Pair) remember(peer *mirror.Hello) error {
 
 // hello is what this side says of itself.
 func (p *Pair) hello(role mirror.Role) mirror.Hello {
-	h := mirror.Hello{Role: role, Name: p.cfg.Name, Marks: commonMarks(p.volumes)}
+	h := helloOf(p.volumes, p.cfg.Name)
+	h.Role = role
 	if role == mirror.Secondary {
 		h.Window = p.cfg.Window
 	}
-	for _, v := range p.volumes {
+	return h
+}
+
+func helloOf(volumes []*volume, name string) mirror.Hello {
+	h := mirror.Hello{Name: name, Marks: commonMarks(volumes)}
+	for _, v := range volumes {
 		state, _ := v.Pair()
 		h.Generation = max(h.Generation, state.Generation)
 		h.Was = mirror.Role(state.Role)

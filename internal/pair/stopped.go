@@ -36,6 +36,15 @@ func Stopped(s *checkpoint.Store) *pairview.Status {
 	return st
 }
 
+// Visitor is what stopped volumes say of themselves to a peer, and why they could not begin in a role.
+func Visitor(stores []*checkpoint.Store, name string, role checkpoint.Role) (mirror.Hello, error) {
+	var volumes []*volume
+	for _, s := range stores {
+		volumes = append(volumes, &volume{Store: s})
+	}
+	return helloOf(volumes, name), mayBegin(volumes, name, role)
+}
+
 // point returns a point by its number.
 func (v *volume) point(id uint32) (checkpoint.Point, bool) {
 	points := v.Points()
