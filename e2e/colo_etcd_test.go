@@ -76,11 +76,11 @@ func TestColoEtcd(t *testing.T) {
 }
 
 // refused starts a side as the primary whose guest lives on the other one.
-func (p *sides) refused(ctx context.Context, id pair.ID) {
+func (p *sides) refused(ctx context.Context, id pair.ID, more ...string) {
 	p.t.Helper()
 	side := p.net.Side(id)
 	words := append(side.Inside(binary(), "pair", "primary", p.volume(id, 0), "--socket-path",
-		p.socket(id, 0), "--qmp", side.Sockets().String()), p.extra...)
+		p.socket(id, 0), "--qmp", side.Sockets().String()), append(more, p.extra...)...)
 	out, err := exec.CommandContext(ctx, words[0], words[1:]...).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "another generation was won") ||
 		strings.Contains(string(out), "ready") {

@@ -28,7 +28,9 @@ type sides struct {
 	disks   int
 	servers [2]*daemon.Daemon
 	vms     [2]*pair.Machine
-	extra   []string // flags of both belays
+	extra   []string    // flags of both belays
+	own     [2][]string // and of one
+	queues  int         // of each disk; as many CPUs
 }
 
 func newSides(t *testing.T, disks int) *sides {
@@ -37,7 +39,7 @@ func newSides(t *testing.T, disks int) *sides {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &sides{t: t, net: net, disks: disks, extra: []string{"--manual", "--plaintext",
+	p := &sides{t: t, net: net, disks: disks, queues: 1, extra: []string{"--manual", "--plaintext",
 		"--peer-timeout", "3s"}} // the machine may be busy with other tests
 	t.Cleanup(p.end)
 	for _, id := range []pair.ID{pair.A, pair.B} {
@@ -75,11 +77,12 @@ func (p *sides) serve(id pair.ID, args ...string) {
 	side := p.net.Side(id)
 	words := side.Inside(binary(), "pair")
 	words = append(words, args[0], p.volume(id, 0), "--socket-path", p.socket(id, 0),
-		"--qmp", side.Sockets().String(), "--num-queues", "1", "--log-level", logLevel())
+		"--qmp", side.Sockets().String(), "--num-queues", strconv.Itoa(p.queues), "--log-level", logLevel())
 	for i := 1; i < p.disks; i++ {
 		words = append(words, "--disk", p.volume(id, i)+"="+p.socket(id, i))
 	}
-	server, err := daemon.Start(daemon.Command{Args: append(append(words, args[1:]...), p.extra...)})
+	words = append(append(append(words, args[1:]...), p.extra...), p.own[id]...)
+	server, err := daemon.Start(daemon.Command{Args: words})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -110,9 +113,9 @@ func (p *sides) secondary(id pair.ID) {
 
 func (p *sides) boot(ctx context.Context, id pair.ID, incoming string) *pair.Machine {
 	p.t.Helper()
-	conf := guest.Config{CPUs: 1, Incoming: incoming}
+	conf := guest.Config{CPUs: p.queues, Incoming: incoming}
 	for i := range p.disks {
-		conf.Disks = append(conf.Disks, guest.Disk{Socket: p.socket(id, i), Queues: 1})
+		conf.Disks = append(conf.Disks, guest.Disk{Socket: p.socket(id, i), Queues: p.queues})
 	}
 	if os.Getenv("BELAY_E2E_CONSOLE") != "" {
 		conf.Console = os.Stderr

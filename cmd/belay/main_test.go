@@ -23,6 +23,7 @@ func TestMain(m *testing.M) {
 		"flip":        func() { helper(flip) },
 		"front-end":   func() { helper(frontEnd) },
 		"head-of":     func() { helper(headOf) },
+		"monitor":     func() { helper(monitor) },
 		"notified":    func() { helper(notified) },
 		"plug":        func() { helper(plug) },
 		"poke":        func() { helper(poke) },

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/server/v3/embed"
 )
 
@@ -17,12 +18,26 @@ type Server struct {
 	dir      string
 	etcd     *embed.Etcd
 	Endpoint string // of its clients
+
+	secure transport.TLSInfo // of its clients; empty: none
 }
 
 // Start runs an etcd until the test ends.
 func Start(t testing.TB) *Server {
 	t.Helper()
 	s := &Server{t: t, dir: t.TempDir(), Endpoint: "http://127.0.0.1:0"}
+	s.Restart()
+	t.Cleanup(s.Stop)
+	return s
+}
+
+// StartSecure runs one that speaks TLS with the certificate in these files, to clients that have one
+// signed by the authority in ca.
+func StartSecure(t testing.TB, cert, key, ca string) *Server {
+	t.Helper()
+	s := &Server{t: t, dir: t.TempDir(), Endpoint: "https://127.0.0.1:0", secure: transport.TLSInfo{
+		CertFile: cert, KeyFile: key, TrustedCAFile: ca, ClientCertAuth: true,
+	}}
 	s.Restart()
 	t.Cleanup(s.Stop)
 	return s
@@ -55,11 +70,12 @@ func (s *Server) run() error {
 	c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{*clients}, []url.URL{*clients}
 	c.ListenPeerUrls, c.AdvertisePeerUrls = []url.URL{peers}, []url.URL{peers}
 	c.InitialCluster = c.InitialClusterFromName(c.Name)
+	c.ClientTLSInfo = s.secure
 	c.TickMs, c.ElectionMs = 10, 100 // a lease may then be a second
 	if s.etcd, err = embed.StartEtcd(c); err != nil {
 		return err
 	}
-	s.Endpoint = "http://" + s.etcd.Clients[0].Addr().String()
+	s.Endpoint = clients.Scheme + "://" + s.etcd.Clients[0].Addr().String()
 	select {
 	case <-s.etcd.Server.ReadyNotify():
 		return nil
