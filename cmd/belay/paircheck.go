@@ -137,7 +137,7 @@ func (c *pairCheck) stoppedVolumes() {
 			c.add(finding("volume", about(dir, told(err)), "", "make it with 'belay create'"))
 			continue
 		}
-		defer s.Close()
+		defer func() { _ = s.Close() }() // it was only read
 		stores = append(stores, s)
 		if c.self == "" {
 			c.self = pair.Self(s)
