@@ -7,6 +7,7 @@ GO         ?= go
 VERSION    ?=
 CUTS       ?= 100000
 SIM        ?= 1000000
+SIMDISKS   ?= 50000
 FUZZTIME   ?= 30s
 ROUNDS     ?= 50
 BENCHFLAGS ?=
@@ -44,7 +45,8 @@ help:
 	@echo '  make e2e-colo  those of them with a guest on two hosts (root)'
 	@echo '  make kill      kill -9 of the real daemon under load, $(ROUNDS) rounds (ROUNDS=) and 5 with a guest'
 	@echo '  make crash     $(CUTS) power cuts on a disk that lies (CUTS=)'
-	@echo '  make sim       $(SIM) checkpoints of a simulated pair with faults (SIM=)'
+	@echo '  make sim       $(SIM) checkpoints of a simulated pair with faults (SIM=), and $(SIMDISKS) of one that'
+	@echo '                 is real but for QEMU, the network and the disks (SIMDISKS=)'
 	@echo '  make bench     belay beside qemu-storage-daemon and fio: half an hour on an idle machine, then'
 	@echo '                 the figures of the store itself; saved below bench/ (BENCHFLAGS=--help)'
 	@echo '  make bench-compare   two results side by side (A= B=; otherwise the two newest)'
@@ -80,7 +82,7 @@ unit:
 
 .PHONY: race
 race:
-	$(GO) test -race -short -timeout 15m -skip 'TestOrdering|TestCrash|TestFault|TestModel|Alloc' ./...
+	$(GO) test -race -short -timeout 15m -skip 'TestOrdering|TestCrash|TestFault|TestModel|Alloc|TestSim.' ./...
 
 .PHONY: e2e
 e2e: build
@@ -104,6 +106,7 @@ crash:
 .PHONY: sim
 sim:
 	$(GO) test ./colo/sim -run TestSim -count=1 -v -timeout 0 -sim.checkpoints=$(SIM)
+	$(GO) test ./internal/pair -run TestSim$$ -count=1 -v -timeout 0 -sim.checkpoints=$(SIMDISKS)
 
 .PHONY: fuzz
 fuzz:

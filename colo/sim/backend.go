@@ -41,7 +41,8 @@ type backend struct {
 	oob     pipe // to QEMU's monitor
 
 	ring     [maxDisks][maxQueues]backRing
-	draining bool // all of them; a Quiesced is due
+	taken    map[uint64]bool // requests that the process before this one had taken
+	draining bool            // all of them; a Quiesced is due
 
 	boot    hostClock
 	paused  time.Duration // not scheduled until then
@@ -171,7 +172,7 @@ func (b *backend) request(req *request) Request {
 func (b *backend) expected(d int) Expected {
 	m := Expected{Sum: b.qemu.mem.expect[d], Blocks: b.qemu.mem.blocks[d]}
 	if b.sides != nil {
-		m.Doing = map[int]map[uint64]bool{}
+		m.Doing, m.Either = map[int]map[uint64]bool{}, b.either(d)
 	}
 	for i := range b.queues {
 		for _, q := range b.ring[d][i].inflight {
@@ -187,6 +188,20 @@ func (b *backend) expected(d int) Expected {
 		}
 	}
 	return m
+}
+
+// either is what nobody knows the end of: the guest waits for it, and who took it is no more.
+func (b *backend) either(d int) map[int]uint64 {
+	blocks := map[int]uint64{}
+	for i := range b.queues {
+		r := &b.qemu.mem.ring[d][i]
+		for _, tag := range r.wants[:r.n] {
+			if _, block := b.meaning(tag); b.taken[tag] {
+				blocks[block] = tag
+			}
+		}
+	}
+	return blocks
 }
 
 // publish tells the guest, when that is allowed.

@@ -14,6 +14,7 @@ type broken struct {
 	name     string
 	rule     colo.Rule
 	only     []fault   // the faults that can show it
+	first    uint64    // the seed to begin with; 0: 1
 	with     colo.Rule // left out, too, as it would catch it; leaving out this one alone does no harm
 	harmless string    // why nothing can see it
 }
@@ -23,7 +24,7 @@ var brokens = []broken{
 	{name: "AnswerAfterAck", rule: colo.AnswerAfterAck},
 	{name: "AnnounceStarts", rule: colo.AnnounceStarts},
 	{name: "StartAfterAck", rule: colo.StartAfterAck, with: colo.CheckDigest,
-		only: []fault{faultMirrorBackP}},
+		only: []fault{faultMirrorBackP}, first: 2900},
 	{name: "AloneByWitness", rule: colo.AloneByWitness},
 	{name: "YankFirst", rule: colo.YankFirst},
 	{name: "HoldUnreachable", rule: colo.HoldUnreachable, harmless: "after the yank nothing loads " +
@@ -57,7 +58,7 @@ func TestBroken(t *testing.T) {
 			if b.harmless != "" {
 				most /= 10
 			}
-			for seed := uint64(1); seed <= most; seed++ {
+			for seed := max(b.first, 1); seed <= b.first+most; seed++ {
 				if b.tried(t, seed) {
 					return
 				}

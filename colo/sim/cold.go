@@ -1,6 +1,11 @@
 package sim
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+
+	"github.com/belay-vm/belay/colo"
+)
 
 // coldStart is after both hosts lost their power: whichever side the programs let serve begins with a new
 // guest, on a disk as a power cut of the old guest's machine could have left it.
@@ -45,6 +50,42 @@ func (w *world) coldStart() bool {
 	return !w.failed()
 }
 
+// restart kills the program of a guest that is served alone, and starts it again: QEMU connects to the new
+// one and asks once more for what it waits for.
+func (w *world) restart() {
+	old, q := w.p, w.p.qemu
+	w.counts["restarts alone"]++
+	w.tracef("%s is restarted", old.name)
+	old.side.Die(false)
+	old.dead = true
+	b := w.newBackend("p")
+	b.qemu, b.peer, b.boot, b.taken = q, old.peer, old.boot, map[uint64]bool{}
+	for tag := range old.taken {
+		b.taken[tag] = true
+	}
+	for d := range w.disks {
+		for i := range w.queues {
+			for _, r := range old.ring[d][i].inflight {
+				b.taken[r.w] = true
+			}
+		}
+	}
+	side, err := w.sides.Cold(&Host{b}, old.side)
+	if err != nil {
+		w.failf("%s cannot be started again: %v", old.name, err)
+		return
+	}
+	b.side, q.backend, w.p = side, b, b
+	for d := range w.disks {
+		for i := range w.queues {
+			if q.started[d] {
+				q.vhost.send(func() { b.started(colo.Ring{Disk: d, Queue: i}) })
+			}
+		}
+	}
+	w.runUntil(w.now+w.between(0, 20*time.Millisecond), w.failed)
+}
+
 // begin boots a new guest on what the old one left.
 func (w *world) begin(b, old *backend, served bool) {
 	if !served && !w.sides.Winner(old.side) {
@@ -76,14 +117,14 @@ func (w *world) survives(m *memory, d, block int, tag uint64) bool {
 	for i := range w.queues {
 		r := &m.ring[d][i]
 		for _, want := range r.wants[:r.n] {
-			if flush, b := w.meaning(want); !flush && b == block && want == tag {
+			if flush, b := w.meaning(want); !flush && b == block && Shows(want) == tag {
 				return true
 			}
 		}
 	}
 	for t := m.blocks[d][block]; ; t = w.before[t] {
 		switch {
-		case t == tag:
+		case Shows(t) == tag:
 			return true
 		case t == m.safe[d][block] || t == 0:
 			return false

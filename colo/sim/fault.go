@@ -48,6 +48,7 @@ const (
 	faultDuringS
 	faultPowerP // the same, with its host
 	faultPowerS
+	faultGarble    // a bit is turned over on the link
 	faultPowerBoth // both hosts, one after the other, and the survivors are started anew
 	realFaults
 )
@@ -57,7 +58,8 @@ var faultNames = [...]string{
 	"P isolated", "S isolated", "witness", "witness and links", "slow mirror", "frozen transfer", "cont on S",
 	"load of RAM", "load of devices", "monitor of S", "disk of p", "shutdown", "operator",
 	"mirror and witness of p", "pause of p", "pause of s", "mirror link, backend p", "suspend of host P",
-	"backend p in its disk", "backend s in its disk", "host P in its disk", "host S in its disk", "both hosts",
+	"backend p in its disk", "backend s in its disk", "host P in its disk", "host S in its disk",
+	"bit on the link", "both hosts",
 }
 
 func (w *world) faults() string {
@@ -154,6 +156,10 @@ func (w *world) happen(f fault) {
 		}
 		if s, ok := b.side.(interface{ DieDuring(op int, power bool) }); ok && !b.dead {
 			s.DieDuring(1+w.rng.IntN(60), f >= faultPowerP)
+		}
+	case faultGarble:
+		if s, ok := w.p.side.(interface{ Garble() }); ok {
+			s.Garble()
 		}
 	case faultPowerBoth:
 		first, second := w.p, w.s
@@ -264,7 +270,7 @@ func (w *world) expect(end string) {
 		must = "s"
 	case faultBlind:
 		must = "nobody"
-	case faultLinks, faultMirror, faultPauseP, faultPauseS:
+	case faultLinks, faultMirror, faultPauseP, faultPauseS, faultGarble:
 		must = "one"
 	}
 	if must != "" && must != end && (must != "one" || end == "nobody") {

@@ -16,12 +16,24 @@ const (
 // Blocks is how many blocks of a real disk the guest writes to.
 const Blocks = 48
 
-// flushBit is set in requests that are flushes. Only real disks get such.
-const flushBit = 1
+// Bits of requests to real disks.
+const (
+	flushBit = 1 << iota // no write: make durable what was written
+	zeroBits = 3 << iota // both set: write zeroes
+	tagShift = iota + 1
+)
 
 // meaning is what a request asks for.
 func (w *world) meaning(tag uint64) (flush bool, block int) {
-	return w.sides != nil && tag&flushBit != 0, int(tag >> 1 % Blocks)
+	return w.sides != nil && tag&flushBit != 0, int(tag >> tagShift % Blocks)
+}
+
+// Shows is what a block reads as after a write.
+func Shows(tag uint64) uint64 {
+	if tag&zeroBits == zeroBits {
+		return 0
+	}
+	return tag
 }
 
 // vring is a ring in the guest's memory.

@@ -14,8 +14,8 @@ type Options struct {
 	Broken colo.Rule // rules that both machines leave out
 	Trace  bool
 	Sides  Sides   // nil: the model's
+	Drift  float64 // by how much a clock may be fast or slow; 0: as much as it may
 	only   []fault // draw faults out of these
-	drift  float64 // 0: what clocks may have
 }
 
 // Result is what became of it.
@@ -123,8 +123,8 @@ func (s *secondary) String() string {
 func Run(o Options) Result {
 	w := &world{clock: clock{rng: rand.New(rand.NewPCG(o.Seed, 7))}, only: o.only, broken: o.Broken}
 	w.on, w.sides, w.drift = o.Trace, o.Sides, usualDrift
-	if o.drift != 0 {
-		w.drift = o.drift
+	if o.Drift != 0 {
+		w.drift = o.Drift
 	}
 	w.goTo, w.poke = w.pass, make(chan struct{}, 1)
 	w.before, w.counts = map[uint64]uint64{}, map[string]int{}
@@ -269,7 +269,13 @@ func (w *world) settle(end string) bool {
 	}
 	w.bury(old)
 	w.p = survivor
-	return !survivor.qemu.ordered && !survivor.fails
+	if survivor.qemu.ordered || survivor.fails {
+		return false
+	}
+	if w.sides != nil && w.chance(0.2) {
+		w.restart()
+	}
+	return !w.failed()
 }
 
 // bury ends what may be left of a side. Its disk may come back.
@@ -304,5 +310,21 @@ func (w *world) judge() string {
 	if w.violation == "" {
 		w.expect(end)
 	}
+	if b := map[string]*backend{"p": w.p, "s": w.s}[end]; b != nil && w.sides != nil {
+		w.compare(b)
+	}
 	return end
+}
+
+// compare looks at all of the disks of who serves.
+func (w *world) compare(b *backend) {
+	for d := range w.disks {
+		tags, err := w.sides.Content(b.side, d)
+		if err == nil {
+			err = b.expected(d).Match(tags)
+		}
+		if err != nil {
+			w.failf("%s: disk %d at the end: %v (%v)", b.name, d, err, b)
+		}
+	}
 }

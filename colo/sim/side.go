@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/belay-vm/belay/colo"
@@ -41,7 +42,7 @@ type State struct {
 type Request struct {
 	Disk  int
 	Block int
-	Tag   uint64 // what is written: no other write has it; of a flush, a name
+	Tag   uint64 // no other request has it; a write writes what Shows says of it
 	Flush bool
 }
 
@@ -50,6 +51,26 @@ type Expected struct {
 	Sum    uint64                  // over all writes that must have reached the disk
 	Blocks [Blocks]uint64          // the newest completed write of each block; 0: none
 	Doing  map[int]map[uint64]bool // of a block, the write under way; true: it reached the disk
+	Either map[int]uint64          // of a block, one that an earlier process may have brought there
+}
+
+// Match compares a disk, block by block, with what its guest knows of it.
+func (m Expected) Match(tags [Blocks]uint64) error {
+	for b, got := range tags {
+		if tag, ok := m.Either[b]; ok && got == Shows(tag) {
+			continue
+		}
+		want := m.Blocks[b]
+		for tag, done := range m.Doing[b] {
+			if done {
+				want = tag
+			}
+		}
+		if got != Shows(want) {
+			return fmt.Errorf("block %d holds %x, not %x", b, got, Shows(want))
+		}
+	}
+	return nil
 }
 
 // Sides brings sides along.

@@ -30,6 +30,18 @@ func TestSim(t *testing.T) {
 	}
 }
 
+// TestDrift lets clocks differ by more than the promises allow for: then two may serve, and that is seen.
+func TestDrift(t *testing.T) {
+	for seed := range uint64(500) {
+		r := Run(Options{Seed: seed, Drift: 0.3, only: []fault{faultIsolateP, faultMirrorP}})
+		if r.Violation != "" {
+			t.Logf("seed %d: %s", seed, r.Violation)
+			return
+		}
+	}
+	t.Error("nobody noticed")
+}
+
 func one(t *testing.T, o Options) {
 	t.Helper()
 	r := Run(o)

@@ -23,6 +23,7 @@ type simConn struct {
 	got      []byte
 	end      error // after that
 	closed   bool  // at this end
+	garble   int   // turns over a bit of what comes next; 0: does not
 	deadline time.Time
 	look     chan struct{} // a token: something changed
 }
@@ -99,6 +100,11 @@ func (c *simConn) take(p []byte) (n int, left time.Duration, err error) {
 func (c *simConn) deliver(p []byte, end error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if len(p) > 0 && c.garble > 0 {
+		at := c.garble % len(p)
+		p[at] ^= 1 << (c.garble % 8)
+		c.garble = 0
+	}
 	c.got = append(c.got, p...)
 	if c.end == nil {
 		c.end = end
@@ -143,6 +149,20 @@ func (c *simConn) Close() error {
 
 // reset ends it at once, at this end.
 func (c *simConn) reset() { c.deliver(nil, simNetError("read", syscall.ECONNRESET)) }
+
+// Garble turns over a bit of what the other side says next, or of what it is told.
+func (s *simSide) Garble() {
+	if len(s.conns) == 0 {
+		return
+	}
+	c := s.conns[len(s.conns)-1]
+	if s.host.Chance(0.5) {
+		c = c.other
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.garble = 1 + s.host.Number(1<<20)
+}
 
 // off is the end of the host: nothing goes out any more.
 func (c *simConn) off() {

@@ -80,13 +80,14 @@ type simSide struct {
 	power  bool         // with its host
 	leave  context.CancelFunc
 	shown  uint64        // requests that were executed
+	kept   mirror.Mark   // the newest checkpoint that it knew to be durable when it died; zero: none
 	over   chan struct{} // closed when nothing of it runs any more
 }
 
 // New makes a side and starts it.
 func (k *simSides) New(h *sim.Host, secondary bool, disk sim.Side) sim.Side {
-	s := k.make(h)
-	if err := s.plug(disk); err != nil {
+	s, from := k.make(h), sideOf(disk)
+	if err := s.plug(from); err != nil {
 		panic(err)
 	}
 	make := NewPrimary
@@ -94,7 +95,7 @@ func (k *simSides) New(h *sim.Host, secondary bool, disk sim.Side) sim.Side {
 		make = NewSecondary
 		s.listener = newSimListener()
 	}
-	if err := s.init(make); err != nil {
+	if err := s.init(from, make); err != nil {
 		panic(err)
 	}
 	s.run()
@@ -103,10 +104,10 @@ func (k *simSides) New(h *sim.Host, secondary bool, disk sim.Side) sim.Side {
 
 // Cold starts a primary on what a power cut left.
 func (k *simSides) Cold(h *sim.Host, disk sim.Side) (sim.Side, error) {
-	s := k.make(h)
-	err := s.plug(disk)
+	s, from := k.make(h), sideOf(disk)
+	err := s.plug(from)
 	if err == nil {
-		err = s.init(NewPrimary)
+		err = s.init(from, NewPrimary)
 	}
 	if err == nil {
 		s.direct = true
@@ -124,6 +125,11 @@ func (k *simSides) Cold(h *sim.Host, disk sim.Side) (sim.Side, error) {
 	return s, nil
 }
 
+func sideOf(s sim.Side) *simSide {
+	side, _ := s.(*simSide)
+	return side
+}
+
 func (k *simSides) make(h *sim.Host) *simSide {
 	s := &simSide{k: k, host: h, quiesced: make(chan colo.Digests), over: make(chan struct{})}
 	k.all = append(k.all, s)
@@ -131,11 +137,11 @@ func (k *simSides) make(h *sim.Host) *simSide {
 }
 
 // plug opens the disks that a dead side left, or empty ones.
-func (s *simSide) plug(from sim.Side) error {
+func (s *simSide) plug(from *simSide) error {
 	for i := range s.host.Disks() {
 		var d *disktest.Disk
 		if from != nil {
-			d = from.(*simSide).left[i].Cut(disktest.Kill)
+			d = from.left[i].Cut(disktest.Kill)
 		} else {
 			var err error
 			if d, err = newSimDisk(s.k.seed<<16 + uint64(s.host.Number(1<<16))); err != nil {
@@ -153,7 +159,18 @@ func (s *simSide) plug(from sim.Side) error {
 	return nil
 }
 
-func (s *simSide) init(make func(Config) (*Pair, error)) error {
+// hasMark says whether a mark is there, or a newer one of its run.
+func hasMark(list []mirror.Mark, want mirror.Mark) bool {
+	for _, m := range list {
+		if m.Generation == want.Generation && m.Epoch >= want.Epoch {
+			return true
+		}
+	}
+	return want.IsZero()
+}
+
+// init makes the pair, on the disks of another side if there is one.
+func (s *simSide) init(from *simSide, make func(Config) (*Pair, error)) error {
 	id := s.stores[0].ID()
 	cfg := Config{
 		Name: "sim", Stores: s.stores, Window: 4 << 20, MigrateURI: "sim", Times: simTimes,
@@ -175,6 +192,9 @@ func (s *simSide) init(make func(Config) (*Pair, error)) error {
 	}
 	s.pair = p
 	p.p, p.s = p.p.Without(s.k.broken), p.s.Without(s.k.broken)
+	if from != nil && !hasMark(commonMarks(p.volumes), from.kept) {
+		s.host.Failf("checkpoint %v was durable, and there are %v", from.kept, commonMarks(p.volumes))
+	}
 	p.qemu = simQEMU{s}
 	for i := range p.disks {
 		p.disks[i] = simFront{s, i}
@@ -215,6 +235,9 @@ func (s *simSide) fall(kind disktest.Kind) {
 	}
 	for _, d := range s.disks {
 		s.left = append(s.left, d.Cut(kind))
+	}
+	if p := s.pair; p != nil && p.secondary && p.keptEpoch != mirror.Base {
+		s.kept = mirror.Mark{Generation: p.generation, Epoch: p.keptEpoch}
 	}
 	for _, c := range s.conns {
 		c.off()
@@ -259,7 +282,7 @@ func (s *simSide) Take(e colo.Event) {
 	case colo.WriteFailed:
 		go func() {
 			s.pair.fence.failed(e.Disk)
-			s.host.Do(colo.PassErrors{Disk: e.Disk})
+			s.host.Do(colo.PassErrors(e))
 		}()
 	case colo.Failover:
 		go func() { _ = s.pair.Failover(context.Background()) }() // a refusal is an answer
@@ -273,7 +296,7 @@ func (s *simSide) Execute(r sim.Request, m sim.Expected) error {
 	store := s.stores[r.Disk]
 	tags, err := simContent(store)
 	if err == nil {
-		err = simCompare(tags, m)
+		err = m.Match(tags)
 	}
 	if err != nil {
 		return err
@@ -303,7 +326,7 @@ func (s *simSide) Meet() bool {
 		return false // it looks already, now and then
 	}
 	go func() {
-		if err := s.pair.Reprotect(s.pair.ctx, "sim:1", "sim"); err != nil {
+		if err := s.pair.Reprotect(context.Background(), "sim:1", "sim"); err != nil {
 			s.host.Post(simFromEnd, func() { s.host.Failf("it does not look for a partner: %v", err) })
 		}
 	}()

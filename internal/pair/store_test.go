@@ -3,10 +3,12 @@ package pair
 import (
 	"bytes"
 	"context"
+	"errors"
 	"path/filepath"
 	"testing"
 
 	"github.com/belay-vm/belay/checkpoint"
+	"github.com/belay-vm/belay/colo"
 	"github.com/belay-vm/belay/mirror"
 )
 
@@ -201,6 +203,38 @@ func TestBrokenSynchronisation(t *testing.T) {
 	plan.Run = mirror.ID{2}
 	if have, err = c.sink.SyncBegin(plan); err != nil || len(have) != 0 || content(t, c.s)[0] != 0 {
 		t.Errorf("a new run has %v, %v", have, err)
+	}
+}
+
+// TestUnplannedSynchronisation ends a session before this side knew what the partner lacks. The partner would
+// say of the same run that it still has all that it took, which is nothing, and nothing would be sent.
+func TestUnplannedSynchronisation(t *testing.T) {
+	for _, planned := range []int32{0, 1} {
+		p := idle(t, nil, true)
+		p.ctx = context.Background()
+		tracker, err := p.volumes[0].Track()
+		must(t, err)
+		c := &copying{run: newID(), trackers: []*checkpoint.Tracker{tracker}}
+		c.planned.Store(planned)
+		p.out = &outgoing{copy: c}
+		p.p, _ = p.p.Step(colo.PeerUp{})
+		p.seeking = true // nobody is there to be sought
+		p.lostPeer(&mirror.Session{}, p.out)
+		if kept := p.copy == c; kept != (planned == 1) {
+			t.Errorf("planned %d: the run is kept: %v", planned, kept)
+		}
+		p.copy.close()
+	}
+}
+
+// TestBrokenBegin cannot bring a disk to where a run begins: no session may take it for one that is.
+func TestBrokenBegin(t *testing.T) {
+	c := newCouple(t)
+	plan := mirror.SyncPlan{Run: mirror.ID{1}, Size: testSize, From: mirror.Mark{Generation: 4, Epoch: 4}}
+	for range 2 {
+		if have, err := c.sink.SyncBegin(plan); !errors.Is(err, mirror.ErrUnknownMark) {
+			t.Errorf("has %v, %v", have, err)
+		}
 	}
 }
 
