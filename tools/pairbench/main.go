@@ -43,7 +43,8 @@ func main() {
 	flag.DurationVar(&o.delay, "delay", 500*time.Millisecond, "QEMU's x-checkpoint-delay")
 	flag.DurationVar(&o.peerTimeout, "peer-timeout", time.Second, "belay's")
 	flag.Int64Var(&o.sizeMiB, "size", 1024, "the disk, in MiB")
-	flag.StringVar(&o.out, "out", "", "directory for the result, which is added to if it is there (default bench/pair/DATE-COMMIT)")
+	flag.StringVar(&o.out, "out", "",
+		"directory for the result, which is added to if it is there (default bench/pair/DATE-COMMIT)")
 	flag.StringVar(&o.logLevel, "log-level", "info", "belay's")
 	flag.BoolVar(&o.verbose, "verbose", false, "show what guests and backends say")
 	flag.Parse()

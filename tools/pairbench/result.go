@@ -248,8 +248,8 @@ func (r *result) table(w io.Writer) error {
 			what = fmt.Sprintf("%s %s %s", o.Value, map[bool]string{true: "-", false: "/"}[o.Less], o.Against)
 		}
 		verdict := map[bool]string{true: "met", false: "missed"}[o.Met]
-		out.printf("%-60s%10s  %.2f [%.2f, %.2f] %s\n", what, fmt.Sprintf("≤ %g", o.AtMost), o.Is.Median, o.Is.Q1,
-			o.Is.Q3, verdict)
+		out.printf("%-60s%10s  %.2f [%.2f, %.2f] %s\n", what, fmt.Sprintf("≤ %g", o.AtMost),
+			o.Is.Median, o.Is.Q1, o.Is.Q3, verdict)
 	}
 	return out.err
 }
