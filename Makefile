@@ -50,6 +50,8 @@ help:
 	@echo '  make bench     belay beside qemu-storage-daemon and fio: half an hour on an idle machine, then'
 	@echo '                 the figures of the store itself; saved below bench/ (BENCHFLAGS=--help)'
 	@echo '  make bench-compare   two results side by side (A= B=; otherwise the two newest)'
+	@echo '  make pair-bench      a mirrored pair beside QEMU'"'"'s block replication: ten minutes on an idle machine, as root;'
+	@echo '                 saved below bench/pair/ (BENCHFLAGS=--help)'
 	@echo '  make trace-bench     what it costs to be traced, and the tracer beside the load generator; five minutes'
 	@echo '                 (WITHOUT=, a belay without probe points, to compare with)'
 	@echo '  make trace-picture   trace a guest and draw the picture of the README'
@@ -124,6 +126,10 @@ bench: build
 .PHONY: bench-compare
 bench-compare: build
 	@$(BIN)/bench compare $(A) $(B)
+
+.PHONY: pair-bench
+pair-bench: build
+	@$(BIN)/pairbench $(BENCHFLAGS)
 
 .PHONY: trace-bench
 trace-bench: build

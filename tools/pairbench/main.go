@@ -43,7 +43,8 @@ func main() {
 	flag.DurationVar(&o.delay, "delay", 500*time.Millisecond, "QEMU's x-checkpoint-delay")
 	flag.DurationVar(&o.peerTimeout, "peer-timeout", time.Second, "belay's")
 	flag.Int64Var(&o.sizeMiB, "size", 1024, "the disk, in MiB")
-	flag.StringVar(&o.out, "out", "", "directory for the result; one that is there is added to")
+	flag.StringVar(&o.out, "out", "",
+		"directory for the result, which is added to if it is there (default bench/pair/DATE-COMMIT)")
 	flag.StringVar(&o.logLevel, "log-level", "info", "belay's")
 	flag.BoolVar(&o.verbose, "verbose", false, "show what guests and backends say")
 	flag.Parse()
@@ -76,7 +77,7 @@ func run(ctx context.Context, o options) error {
 			return fmt.Errorf("no subject %q: there are %s", name, strings.Join(names(), ", "))
 		}
 	}
-	r, err := openResult(ctx, o)
+	r, err := openResult(ctx, &o)
 	if err != nil {
 		return err
 	}
@@ -87,9 +88,6 @@ func run(ctx context.Context, o options) error {
 		}
 		if err := runPart(ctx, o, parts[i], chosen, r); err != nil {
 			return err
-		}
-		if o.out == "" {
-			continue
 		}
 		if err := r.save(o.out); err != nil {
 			return err
@@ -107,11 +105,15 @@ func runPart(ctx context.Context, o options, p part, chosen []string, r *result)
 	for round := first; round < first+rounds; round++ {
 		for turn := range chosen {
 			name := chosen[(turn+round)%len(chosen)]
+			if p.full && subjects[name].resync == nil {
+				continue
+			}
 			begun := time.Now()
-			v, err := runOne(ctx, o, p, subjects[name])
+			v, accel, err := runOne(ctx, o, p, subjects[name])
 			if err != nil {
 				return fmt.Errorf("%s, %s: %w", p.name, name, err)
 			}
+			r.Accel = accel
 			r.Samples = append(r.Samples, sample{p.name, round, name, v})
 			fmt.Fprintf(os.Stderr, "%s, round %d, %s: %.0f s\n", p.name, round+1, name, time.Since(begun).Seconds())
 		}
@@ -120,33 +122,30 @@ func runPart(ctx context.Context, o options, p part, chosen []string, r *result)
 }
 
 // runOne is bounded: a pair that hangs is a failure, with whatever the machine was doing.
-func runOne(ctx context.Context, o options, p part, s subject) (values, error) {
+func runOne(ctx context.Context, o options, p part, s subject) (v values, accel string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	l, err := newLab(o)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	defer l.close()
 	if p.full {
-		if s.resync == nil {
-			return values{}, nil
-		}
 		if l.full, err = l.contents(); err != nil {
-			return nil, err
+			return nil, "", err
 		}
 	}
 	if err := s.start(ctx, l); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if err := l.vms[pair.A].Checkpoints(ctx, settle); err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	v := values{}
+	v = values{}
 	for _, measure := range p.steps {
 		if err := measure(ctx, l, s, v); err != nil {
-			return nil, err
+			return nil, "", err
 		}
 	}
-	return v, nil
+	return v, l.vms[pair.A].Accel(), nil
 }

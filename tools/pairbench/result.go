@@ -21,6 +21,7 @@ type result struct {
 	Machine  report.Machine    `json:"machine"`
 	Versions map[string]string `json:"versions"`
 	Settings settings          `json:"settings"`
+	Accel    string            `json:"accel"` // what executed the guests
 	Samples  []sample          `json:"samples"`
 	Outcomes []outcome         `json:"outcomes"`
 }
@@ -48,8 +49,11 @@ const (
 	tableFile = "table.txt"
 )
 
+// results is where results are saved if nothing else is said.
+const results = "bench/pair"
+
 // openResult is the result that is in the output directory, to be added to, or a new one.
-func openResult(ctx context.Context, o options) (*result, error) {
+func openResult(ctx context.Context, o *options) (*result, error) {
 	r := &result{
 		Date: time.Now().Round(time.Second), Commit: report.Commit(ctx),
 		Versions: map[string]string{
@@ -63,8 +67,11 @@ func openResult(ctx context.Context, o options) (*result, error) {
 		return nil, fmt.Errorf("describe this machine: %w", err)
 	}
 	r.Machine.Load[0] = report.LoadNow()
+	if o.out == "" {
+		o.out = filepath.Join(results, r.Date.Format("20060102-1504")+"-"+r.Commit)
+	}
 	text, err := os.ReadFile(filepath.Join(o.out, jsonFile))
-	if o.out == "" || errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) {
 		return r, nil
 	}
 	if err != nil {
@@ -215,8 +222,12 @@ func (r *result) table(w io.Writer) error {
 	out.printf("QEMU COLO, the disk carried by nobody, belay, QEMU; %s, commit %s\n%s%s\n%s\n",
 		r.Date.Format("2006-01-02 15:04 MST"), r.Commit, r.Machine, r.Versions["belay"], r.Versions["qemu"])
 	s := r.Settings
-	out.printf("a checkpoint every %g ms, disk of %d MiB, loads of %g s, --peer-timeout %g ms, medians of %d rounds\n\n",
-		s.DelayMs, s.SizeMiB, s.Seconds, s.PeerTimeoutMs, r.rounds(parts[0].name))
+	out.printf("guests under %s, a checkpoint every %g ms, disk of %d MiB, loads of %g s, --peer-timeout %g ms; "+
+		"medians\n", r.Accel, s.DelayMs, s.SizeMiB, s.Seconds, s.PeerTimeoutMs)
+	for _, p := range parts {
+		out.printf("%s: %d rounds; ", p.name, r.rounds(p.name))
+	}
+	out.printf("\n\n")
 	columns := []string{"bare", "belay", "qemu"}
 	out.printf("%-60s%14s%14s%14s\n", "", columns[0], columns[1], columns[2])
 	for _, line := range shown {
@@ -237,8 +248,8 @@ func (r *result) table(w io.Writer) error {
 			what = fmt.Sprintf("%s %s %s", o.Value, map[bool]string{true: "-", false: "/"}[o.Less], o.Against)
 		}
 		verdict := map[bool]string{true: "met", false: "missed"}[o.Met]
-		out.printf("%-60s%10s  %.2f [%.2f, %.2f] %s\n", what, fmt.Sprintf("≤ %g", o.AtMost), o.Is.Median, o.Is.Q1,
-			o.Is.Q3, verdict)
+		out.printf("%-60s%10s  %.2f [%.2f, %.2f] %s\n", what, fmt.Sprintf("≤ %g", o.AtMost),
+			o.Is.Median, o.Is.Q1, o.Is.Q3, verdict)
 	}
 	return out.err
 }

@@ -20,9 +20,6 @@ const changed = 10 << 20
 // resync counts what the survivor of a failover has to send until its partner has the disk again. Only
 // what is sent for the disk counts; the memory comes on top, and is the same for all.
 func resync(ctx context.Context, l *lab, s subject, v values) (err error) {
-	if s.resync == nil {
-		return nil
-	}
 	if v["sync_sent"], err = l.sent(s.diskPort); err != nil {
 		return err
 	}

@@ -52,7 +52,8 @@ func replicaWord(ctx context.Context, l *lab) error { return l.vms[pair.B].Failo
 type serve func(l *lab, volume, socket string) (daemon.Command, error)
 
 func belayServe(l *lab, volume, socket string) (daemon.Command, error) {
-	return daemon.Command{Args: []string{l.belay, "serve", volume, "--socket-path", socket}}, l.createVolume(volume)
+	args := []string{l.belay, "serve", volume, "--socket-path", socket}
+	return daemon.Command{Args: args}, l.createVolume(volume)
 }
 
 func storageDaemon(l *lab, volume, socket string) (daemon.Command, error) {
