@@ -2,11 +2,11 @@ package vhostuser
 
 import "hash/crc32"
 
-// The driver of a packed ring writes to all of it, in its order: behind what it has made available it goes
-// on at the next place as soon as it runs. What lies ahead of it is as it was: the chains of the last lap, as
-// we gave them back, with the addresses of their buffers. So the half of the ring that the driver reaches
-// last tells memories apart, and looks the same at a stop and at the start that follows, as long as the driver
-// has not come that far. If it has, nothing can be said.
+// The driver of a packed ring writes to all of it, in its order: behind what it has made available it
+// goes on at the next place as soon as it runs. What lies ahead of it is as it was: the chains of the last
+// lap, as we gave them back, with the addresses of their buffers. So the half of the ring that the driver
+// reaches last tells memories apart, and looks the same at a stop and at the start that follows, as long as
+// the driver has not come that far. If it has, nothing can be said.
 
 // digestMargin is how many places a driver may be writing to that do not look available yet: the first of a
 // chain, which is offered last, and the one that it is about.

@@ -32,9 +32,9 @@ func again(t *testing.T, r *rig) *rig {
 	return &rig{TB: t, mem: mem, drv: r.drv.at(mem), q: q}
 }
 
-// TestPackedDigest : what a packed ring shows at a stop its memory shows at the start that follows, on whatever
-// host, though its driver goes on at once; and two rings that stand at the same place after other requests
-// do not show the same.
+// TestPackedDigest : what a packed ring shows at a stop its memory shows at the start that follows, on
+// whatever host, though its driver goes on at once; and two rings that stand at the same place after other
+// requests do not show the same.
 func TestPackedDigest(t *testing.T) {
 	seed := rand.Uint64()
 	rnd := rand.New(rand.NewPCG(seed, 0))

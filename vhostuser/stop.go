@@ -20,10 +20,10 @@ type Stopper interface {
 	Stopped(rings []RingDigest)
 }
 
-// RingDigest identifies a ring's state: where the device stands in it (the upper half, as GET_VRING_BASE has it),
-// and a checksum of what it has put into it (the lower half; 0: nothing can be said of it). What the driver
-// may have changed since is left out: a front end starts a ring and lets the guest go on at once, so nobody
-// can say what the driver had there at the start.
+// RingDigest identifies a ring's state: in the upper half where the device stands in it, as GET_VRING_BASE
+// has it, in the lower half a checksum of what it has put into it; 0: nothing can be said of that. What the
+// driver may have changed since is left out: a front end starts a ring and lets the guest go on at once,
+// so nobody can say what the driver had there at the start.
 type RingDigest struct {
 	Queue  int
 	Digest uint64
