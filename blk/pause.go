@@ -20,8 +20,8 @@ type pauses struct {
 	loops  map[*loop]bool // that serve a ring -> it is still
 }
 
-// Pause has every ring finish and publish what was taken from it, as far as the fence lets it, and take no more, and returns when
-// all of them are still. Rings that start meanwhile are still from the beginning.
+// Pause has every ring finish and publish what was taken from it, as far as the fence lets it, and take no
+// more, and returns when all of them are still. Rings that start meanwhile are still from the beginning.
 func (d *Device) Pause() {
 	p := &d.pauses
 	p.mu.Lock()

@@ -247,11 +247,11 @@ func (s *secondary) fits(r Ring, ring started) bool {
 
 func (s *secondary) likely(r Ring, ring started) bool {
 	want, known := s.expect[r]
-	if s.blind || known && ring.digest == want || !s.on(CheckDigest) {
+	if s.blind || known && ring.digest.agrees(want) || !s.on(CheckDigest) {
 		return true
 	}
 	wrong, against := s.refuse[r]
-	return (ring.fresh || !known) && !(against && ring.digest == wrong)
+	return (ring.fresh || !known) && !(against && ring.digest.agrees(wrong))
 }
 
 func (s *secondary) coloExit() {

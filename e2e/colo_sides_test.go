@@ -26,6 +26,7 @@ type sides struct {
 	t       *testing.T
 	net     *pair.Net
 	disks   int
+	packed  bool
 	servers [2]*daemon.Daemon
 	vms     [2]*pair.Machine
 	extra   []string    // flags of both belays
@@ -115,7 +116,7 @@ func (p *sides) boot(ctx context.Context, id pair.ID, incoming string) *pair.Mac
 	p.t.Helper()
 	conf := guest.Config{CPUs: p.queues, Incoming: incoming}
 	for i := range p.disks {
-		conf.Disks = append(conf.Disks, guest.Disk{Socket: p.socket(id, i), Queues: p.queues})
+		conf.Disks = append(conf.Disks, guest.Disk{Socket: p.socket(id, i), Queues: p.queues, Packed: p.packed})
 	}
 	if os.Getenv("BELAY_E2E_CONSOLE") != "" {
 		conf.Console = os.Stderr
@@ -134,6 +135,10 @@ type pairStatus struct {
 		Role, State string
 		Epoch       int64
 		Pause       json.RawMessage `json:"last_pause"`
+		Sent        struct {
+			Carried uint64 `json:"carried_bytes"`
+			Read    uint64 `json:"read_bytes"`
+		}
 	}
 }
 

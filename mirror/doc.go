@@ -35,6 +35,6 @@
 // write cannot wait for each other; what a secondary reads goes to a queue, which the window
 // bounds, and is applied by another goroutine. Control messages therefore pass a busy store, and
 // the queue keeps the order of everything that depends on order. When the connection ends, a
-// secondary first applies what it has read: a seal that came whole counts. Only the last thing that a primary
-// reads, of content that was damaged, has it look into its store.
+// secondary first applies what it has read: a seal that came whole counts. Only the last thing
+// that a primary reads, of content that was damaged, has it look into its store.
 package mirror

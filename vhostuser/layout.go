@@ -18,7 +18,7 @@ type layout interface {
 	setLog(l writeLog)
 	start() ([]resubmission, error) // once, after place
 	position() uint32               // for GET_VRING_BASE
-	content() [][]byte              // the ring's memory that only we write, but for event suppression
+	content() uint32                // sums the ring's memory, as RingDigest says; 0: nothing can be said
 	fresh() bool                    // nothing was ever taken from it
 
 	available() bool // whether there is a chain to take

@@ -1,5 +1,7 @@
 package vhostuser
 
+import "hash/crc32"
+
 // Split ring (virtio 1.2, section 2.7). The avail ring is {flags, idx, ring[size],
 // used_event}, the used ring {flags, idx, {id u32, len u32}[size], avail_event}.
 const (
@@ -213,7 +215,7 @@ func (s *split) disarm() {
 
 func (s *split) position() uint32 { return uint32(s.lastAvail) }
 
-// content leaves out used.flags and avail_event.
-func (s *split) content() [][]byte {
-	return [][]byte{s.used[availIdxOff:s.availEventOff()]}
+// content is what only we write, but for used.flags and avail_event.
+func (s *split) content() uint32 {
+	return crc32.Checksum(s.used[availIdxOff:s.availEventOff()], digestTable)
 }

@@ -36,7 +36,7 @@ func receive(how string) error {
 		c = tls.Server(c, oneCertificate())
 	}
 	s, err := mirror.Open(context.Background(), c, mirror.Config{
-		Sink: nullSink{}, Hello: helloOf(mirror.Secondary, benchSize),
+		Sink: nullSink{}, Hello: benchHello(mirror.Secondary, benchSize),
 	})
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func (nullSink) SyncWrite(int, []mirror.Piece) error               { return nil 
 func (nullSink) SyncFlush(int) (int64, error)                      { return 0, nil }
 func (nullSink) SyncEnd(mirror.Mark, int) error                    { return nil }
 
-func helloOf(role mirror.Role, size int64) mirror.Hello {
+func benchHello(role mirror.Role, size int64) mirror.Hello {
 	h := mirror.Hello{Role: role, Name: "x", Generation: 1, Disks: []mirror.DiskHello{{Size: size}}}
 	if role == mirror.Secondary {
 		h.Generation, h.Window = 0, 64<<20
@@ -136,7 +136,7 @@ func sendOnce(b *testing.B, how string, v *volume, tracker *checkpoint.Tracker) 
 	if how == "tls" {
 		c = tls.Client(c, &tls.Config{InsecureSkipVerify: true})
 	}
-	s, err := mirror.Open(context.Background(), c, mirror.Config{Hello: helloOf(mirror.Primary, benchSize)})
+	s, err := mirror.Open(context.Background(), c, mirror.Config{Hello: benchHello(mirror.Primary, benchSize)})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -82,7 +82,7 @@ func (w *wire) open(secure bool) {
 	go func() {
 		var err error
 		w.ss, err = mirror.Open(context.Background(), b, mirror.Config{
-			Hello: helloOf(mirror.Secondary, wireSize), Sink: w.sink, Timeout: limit,
+			Hello: benchHello(mirror.Secondary, wireSize), Sink: w.sink, Timeout: limit,
 			Event: func(e mirror.Event) {
 				if e, ok := e.(mirror.Complete); ok {
 					complete <- e.Epoch
@@ -92,7 +92,7 @@ func (w *wire) open(secure bool) {
 		opened <- err
 	}()
 	w.ps, err = mirror.Open(context.Background(), a, mirror.Config{
-		Hello: helloOf(mirror.Primary, wireSize), Timeout: limit,
+		Hello: benchHello(mirror.Primary, wireSize), Timeout: limit,
 		Event: func(e mirror.Event) {
 			if e, ok := e.(mirror.Acked); ok {
 				w.acked <- e.Epoch
