@@ -26,8 +26,8 @@
 // the format, without I/O; conn.go moves frames; session.go joins them, with a goroutine that reads
 // and one that watches. seam.go is what a store must do. On a primary stream.go sends epochs and
 // synchronise.go what the secondary lacks, both by send.go, and by splice.go where the kernel carries it,
-// within window.go's account of what is in flight; primary.go hears the answers. On a
-// secondary secondary.go and syncsink.go apply what waits in queue.go. verify.go compares; transport.go is TCP and TLS.
+// within window.go's account of what is in flight; primary.go hears the answers. On a secondary secondary.go
+// and syncsink.go apply what waits in queue.go. verify.go compares; transport.go is TCP and TLS.
 //
 // # Who waits for whom
 //

@@ -119,7 +119,8 @@ func (m *model) Die(bool) {}
 
 // State is the machine's. One that has taken over becomes a primary when it is settled.
 func (m *model) State() State {
-	s := State{Stopped: m.stopped, Poisoned: m.machine.poisoned(), Bound: m.machine.Bound(), Text: m.machine.String()}
+	s := State{Stopped: m.stopped, Poisoned: m.machine.poisoned(), Bound: m.machine.Bound()}
+	s.Text = m.machine.String()
 	s.Shows = !m.stopped && m.until > m.time()
 	if p, ok := m.machine.(*primary); ok {
 		s.Protected, s.Alone = p.Protected(), p.Phase() == colo.PrimaryAlone && !m.fails

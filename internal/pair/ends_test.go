@@ -138,8 +138,8 @@ func TestNothingPastTheDeadline(t *testing.T) {
 	l.decided()
 }
 
-// TestStopPastTheDeadline stops such a machine. QEMU gets its answer, though a request is held back: that stays
-// in flight. The rings wait for the decision, and then the guest is told.
+// TestStopPastTheDeadline stops such a machine. QEMU gets its answer, though a request is held back: that
+// stays in flight. The rings wait for the decision, and then the guest is told.
 func TestStopPastTheDeadline(t *testing.T) {
 	l := newLate(t)
 	defer l.wake()

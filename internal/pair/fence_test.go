@@ -59,8 +59,8 @@ func TestFence(t *testing.T) {
 	})
 }
 
-// TestFenceLetsGo : who stops a ring waits for the hold bound, and then gets it with what is held back. Who does
-// not waits on, and nothing is shown to either.
+// TestFenceLetsGo : who stops a ring waits for the hold bound, and then gets it with what is held back. Who
+// does not waits on, and nothing is shown to either.
 func TestFenceLetsGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
