@@ -15,9 +15,9 @@ type Ring struct{ Disk, Queue int }
 // Digest sums a ring's memory and indices, so that two memories can be told apart by it. The upper half is
 // the index that the backend goes on from. The lower half is a checksum of what the backend itself has
 // written (the used ring and its index; of a packed ring the half that the driver comes to last), or 0:
-// nothing can be said of it. What the guest may change while the ring is quiet stays out: QEMU lets the vCPUs go on before a
-// backend gets to look at a ring that was started, and a digest that the guest can upset would poison
-// without need.
+// nothing can be said of it. What the guest may change while the ring is quiet stays out: QEMU lets the vCPUs
+// go on before a backend gets to look at a ring that was started, and a digest that the guest can upset would
+// poison without need.
 type Digest uint64
 
 // agrees says whether two digests may be of the same memory.
