@@ -169,7 +169,7 @@ install: man
 	install -d $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(QEMUDIR) $(DESTDIR)$(UNITDIR)
 	ln -sfn $(BINDIR)/belay $(DESTDIR)$(LIBEXECDIR)/vhost-user-blk
 	sed 's|@libexecdir@|$(LIBEXECDIR)|' packaging/50-belay.json.in >$(DESTDIR)$(QEMUDIR)/50-belay.json
-	for unit in packaging/belay@.*; do \
+	for unit in packaging/belay*@.*; do \
 		sed 's|/usr/bin/belay|$(BINDIR)/belay|' $$unit >$(DESTDIR)$(UNITDIR)/$${unit##*/}; done
 	install -d $(DESTDIR)$(DATADIR)/man/man1
 	install -m 644 $(BUILD)/man/*.1 $(DESTDIR)$(DATADIR)/man/man1/

@@ -72,19 +72,18 @@ func TestColoEtcd(t *testing.T) {
 	s.await(ctx, pair.B, "alone")
 	t.Logf("failover: %v", time.Since(killed))
 	s.goesOn(ctx, pair.B)
-	s.refused(ctx, pair.A)
+	s.refused(ctx, pair.A, "another generation was won")
 }
 
-// refused starts a side as the primary whose guest lives on the other one.
-func (p *sides) refused(ctx context.Context, id pair.ID, more ...string) {
+// refused starts a side as the primary that must not be it.
+func (p *sides) refused(ctx context.Context, id pair.ID, why string, more ...string) {
 	p.t.Helper()
 	side := p.net.Side(id)
 	words := append(side.Inside(binary(), "pair", "primary", p.volume(id, 0), "--socket-path",
 		p.socket(id, 0), "--qmp", side.Sockets().String()), append(more, p.extra...)...)
 	out, err := exec.CommandContext(ctx, words[0], words[1:]...).CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "another generation was won") ||
-		strings.Contains(string(out), "ready") {
-		p.t.Errorf("a former primary starts while the other side serves: %v\n%s", err, out)
+	if err == nil || !strings.Contains(string(out), why) || strings.Contains(string(out), "ready") {
+		p.t.Errorf("%v starts as the primary: %v\n%s", id, err, out)
 	}
 }
 
