@@ -70,6 +70,9 @@ func (a *app) servePair(ctx context.Context, dir string, o pairOptions) (err err
 	if err := side.MayServe(ctx); err != nil {
 		return about(dir, err)
 	}
+	if err := side.ComeBack(ctx); err != nil {
+		return about(dir, err)
+	}
 	return about(dir, a.runPair(ctx, side, disks, o, log))
 }
 
