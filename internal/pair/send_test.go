@@ -21,15 +21,14 @@ import (
 
 // wire is two stores with a session between them, over a real connection. Nothing else of a pair is there.
 type wire struct {
-	t       *testing.T
-	dir     string
-	p, s    *volume
-	src     *source
-	sink    *sink
-	ps, ss  *mirror.Session
-	stream  *mirror.Stream
-	acked   chan uint64
-	refused chan error // by the secondary's session
+	t      *testing.T
+	dir    string
+	p, s   *volume
+	src    *source
+	sink   *sink
+	ps, ss *mirror.Session
+	stream *mirror.Stream
+	acked  chan uint64
 }
 
 const wireSize = 8<<20 - 512 // the last block is none
