@@ -140,7 +140,7 @@ func (p *Pair) remember(peer *mirror.Hello) error {
 
 // hello is what this side says of itself.
 func (p *Pair) hello(role mirror.Role) mirror.Hello {
-	h := helloOf(p.volumes, p.cfg.Name)
+	h := greeting(p.volumes, p.cfg.Name)
 	h.Role = role
 	if role == mirror.Secondary {
 		h.Window = p.cfg.Window
@@ -148,7 +148,7 @@ func (p *Pair) hello(role mirror.Role) mirror.Hello {
 	return h
 }
 
-func helloOf(volumes []*volume, name string) mirror.Hello {
+func greeting(volumes []*volume, name string) mirror.Hello {
 	h := mirror.Hello{Name: name, Marks: commonMarks(volumes)}
 	for _, v := range volumes {
 		state, _ := v.Pair()

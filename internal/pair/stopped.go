@@ -42,7 +42,7 @@ func Visitor(stores []*checkpoint.Store, name string, role checkpoint.Role) (mir
 	for _, s := range stores {
 		volumes = append(volumes, &volume{Store: s})
 	}
-	return helloOf(volumes, name), mayBegin(volumes, name, role)
+	return greeting(volumes, name), mayBegin(volumes, name, role)
 }
 
 // point returns a point by its number.
