@@ -109,6 +109,10 @@ func (w *world) pick() fault {
 
 func (w *world) happen(f fault) {
 	w.tracef("FAULT: %s", faultNames[f])
+	if f >= faults {
+		w.happenToDisks(f)
+		return
+	}
 	switch f {
 	case faultHostP:
 		w.host(w.p)
@@ -150,6 +154,15 @@ func (w *world) happen(f fault) {
 		w.pause(w.s)
 	case faultSuspendP:
 		w.p.boot.jump += w.between(0, 2*promiseTime)
+	case faultMirrorBackP:
+		w.partition(faultMirror)
+		w.after(w.between(0, 15*time.Millisecond), func() { w.happen(faultBackP) })
+	}
+}
+
+// happenToDisks is for faults that only real disks and links have.
+func (w *world) happenToDisks(f fault) {
+	switch f {
 	case faultDuringP, faultDuringS, faultPowerP, faultPowerS:
 		b := w.p
 		if f == faultDuringS || f == faultPowerS {
@@ -173,9 +186,6 @@ func (w *world) happen(f fault) {
 		}
 		w.host(first)
 		w.after(w.between(0, 150*time.Millisecond), func() { w.host(second) })
-	case faultMirrorBackP:
-		w.partition(faultMirror)
-		w.after(w.between(0, 15*time.Millisecond), func() { w.happen(faultBackP) })
 	}
 }
 
