@@ -56,7 +56,9 @@
 //
 // Somebody's cont between S's stop and its load looks like a load. The rings give it away, as they are S's
 // own; of a device that its guest has not started there is none to look at, so nobody but belay may send
-// cont to S.
+// cont to S. For the same reason nobody can tell that S failed to load P's devices, after P's memory had
+// come, if the device was not started on P just then (its guest booted) and P is lost at that moment: S then
+// goes on with P's memory and its own disk.
 //
 // A vhost reply never waits for a QMP event: rings are held instead, until a barrier on the event
 // connection has shown that every earlier event was read.

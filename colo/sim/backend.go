@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -152,7 +153,12 @@ func (b *backend) execute(req *request) {
 		b.failf("%s serves although it is poisoned", b.name)
 		return
 	}
-	if err := b.side.Execute(b.request(req), b.expected(d)); err != nil {
+	err := b.side.Execute(b.request(req), b.expected(d))
+	if errors.Is(err, ErrDisk) {
+		b.fails = true
+		return
+	}
+	if err != nil {
 		b.failf("%s: disk %d is not the one that its guest's memory means: %v (%v)", b.name, d, err, b)
 		return
 	}

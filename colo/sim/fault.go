@@ -48,6 +48,7 @@ const (
 	faultDuringS
 	faultPowerP // the same, with its host
 	faultPowerS
+	faultDiskS     // an operation of s's disk fails
 	faultGarble    // a bit is turned over on the link
 	faultPowerBoth // both hosts, one after the other, and the survivors are started anew
 	realFaults
@@ -59,7 +60,7 @@ var faultNames = [...]string{
 	"load of RAM", "load of devices", "monitor of S", "disk of p", "shutdown", "operator",
 	"mirror and witness of p", "pause of p", "pause of s", "mirror link, backend p", "suspend of host P",
 	"backend p in its disk", "backend s in its disk", "host P in its disk", "host S in its disk",
-	"bit on the link", "both hosts",
+	"disk of s", "bit on the link", "both hosts",
 }
 
 func (w *world) faults() string {
@@ -108,6 +109,10 @@ func (w *world) pick() fault {
 
 func (w *world) happen(f fault) {
 	w.tracef("FAULT: %s", faultNames[f])
+	if f >= faults {
+		w.happenToDisks(f)
+		return
+	}
 	switch f {
 	case faultHostP:
 		w.host(w.p)
@@ -149,6 +154,15 @@ func (w *world) happen(f fault) {
 		w.pause(w.s)
 	case faultSuspendP:
 		w.p.boot.jump += w.between(0, 2*promiseTime)
+	case faultMirrorBackP:
+		w.partition(faultMirror)
+		w.after(w.between(0, 15*time.Millisecond), func() { w.happen(faultBackP) })
+	}
+}
+
+// happenToDisks is for faults that only real disks and links have.
+func (w *world) happenToDisks(f fault) {
+	switch f {
 	case faultDuringP, faultDuringS, faultPowerP, faultPowerS:
 		b := w.p
 		if f == faultDuringS || f == faultPowerS {
@@ -156,6 +170,10 @@ func (w *world) happen(f fault) {
 		}
 		if s, ok := b.side.(interface{ DieDuring(op int, power bool) }); ok && !b.dead {
 			s.DieDuring(1+w.rng.IntN(60), f >= faultPowerP)
+		}
+	case faultDiskS:
+		if s, ok := w.s.side.(interface{ FailDuring(op int) }); ok && !w.s.dead {
+			s.FailDuring(1 + w.rng.IntN(30))
 		}
 	case faultGarble:
 		if s, ok := w.p.side.(interface{ Garble() }); ok {
@@ -168,9 +186,6 @@ func (w *world) happen(f fault) {
 		}
 		w.host(first)
 		w.after(w.between(0, 150*time.Millisecond), func() { w.host(second) })
-	case faultMirrorBackP:
-		w.partition(faultMirror)
-		w.after(w.between(0, 15*time.Millisecond), func() { w.happen(faultBackP) })
 	}
 }
 
@@ -264,7 +279,8 @@ func (w *world) expect(end string) {
 	var must string
 	switch w.fault {
 	case faultHostS, faultBackS, faultQEMUS, faultIsolateS, faultMonitorS, faultLoadRAM,
-		faultLoadDevices, faultOperator, faultNone, faultWitness, faultSlow, faultCont:
+		faultLoadDevices, faultOperator, faultNone, faultWitness, faultSlow, faultCont,
+		faultDiskS:
 		must = "p"
 	case faultHostP, faultQEMUP, faultIsolateP, faultFrozen, faultDiskP, faultMirrorP:
 		must = "s"

@@ -32,10 +32,11 @@ type qemu struct {
 	backend *backend
 	alive   bool
 
-	mem     memory
-	running bool           // vCPUs
-	started [maxDisks]bool // vhost devices
-	answers map[colo.Ring]bool
+	mem      memory
+	running  bool           // vCPUs
+	started  [maxDisks]bool // vhost devices
+	stopping bool           // one of them
+	answers  map[colo.Ring]bool
 
 	vhost  pipe // to the backend
 	events pipe // of the monitor
@@ -158,6 +159,8 @@ func (q *qemu) sleep(d time.Duration, locked bool) error {
 
 // stopDisk asks the backend for each ring's base, and waits.
 func (q *qemu) stopDisk(d int) error {
+	q.stopping = true
+	defer func() { q.stopping = false }()
 	for i := range q.queues {
 		r := colo.Ring{Disk: d, Queue: i}
 		delete(q.answers, r)

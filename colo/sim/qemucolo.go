@@ -193,7 +193,7 @@ func (q *qemu) follow() error {
 		return err
 	}
 	q.mem = mem // the cache is flushed
-	if q.fault == faultLoadDevices && q.chance(0.5) {
+	if q.fault == faultLoadDevices && q.chance(0.5) && q.allReady() {
 		return errBroken
 	}
 	q.vmStart()
@@ -203,7 +203,8 @@ func (q *qemu) follow() error {
 
 // allReady says whether the guest has started every device. Of a device that is not started there is no
 // ring to look at, and then cont cannot be told from a load by anything: that is why nobody but belay
-// may say it.
+// may say it. Nor can a load be told that failed when the memory was overwritten already: if P is lost at
+// that very moment, S goes on with P's memory and its own disk.
 func (q *qemu) allReady() bool {
 	for d := range q.disks {
 		if !q.mem.ready[d] {

@@ -147,6 +147,10 @@ func Run(o Options) Result {
 // live is one pair's life: some time without a fault, the fault, and what comes of it.
 func (w *world) live() Life {
 	w.runUntil(w.now+w.life(), w.failed)
+	if s, ok := w.p.side.(interface{ Verify() }); ok && w.chance(0.3) {
+		s.Verify()
+		w.runUntil(w.now+w.between(0, 20*time.Millisecond), w.failed)
+	}
 	w.strike()
 	w.runUntil(w.now+500*time.Millisecond, w.failed)
 	w.calm()
@@ -272,7 +276,7 @@ func (w *world) settle(end string) bool {
 	if survivor.qemu.ordered || survivor.fails {
 		return false
 	}
-	if w.sides != nil && w.chance(0.2) {
+	if w.sides != nil && w.chance(0.2) && !survivor.qemu.stopping {
 		w.restart()
 	}
 	return !w.failed()

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,7 +14,7 @@ type Side interface {
 	// Take gives it an event of QEMU, the front end, the operator or the disk.
 	Take(e colo.Event)
 	// Execute brings a request to the disk. Before that it compares the disk with what the guest's memory
-	// says of it; the error tells the difference.
+	// says of it; the error tells the difference, or is ErrDisk: the disk failed, and the side knows.
 	Execute(r Request, m Expected) error
 	// Show calls tell when the guest may see that a request is done, if ever.
 	Show(tell func())
@@ -26,6 +27,9 @@ type Side interface {
 	// State is what has become of it.
 	State() State
 }
+
+// ErrDisk is for a request that is held, because the disk failed.
+var ErrDisk = errors.New("the disk failed")
 
 // State is what the world asks of a side.
 type State struct {

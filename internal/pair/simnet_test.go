@@ -43,6 +43,7 @@ const (
 	simFromEnd
 	simFromDial
 	simFromWitness
+	simFromVerify
 	simFromShow = 1 << 8
 	simFromConn = 1 << 32
 )

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
 
 	"github.com/belay-vm/belay/blk"
 	"github.com/belay-vm/belay/checkpoint"
@@ -306,7 +307,37 @@ func (s *simSide) Execute(r sim.Request, m sim.Expected) error {
 	} else {
 		err = simWrite(store, r.Block, r.Tag)
 	}
-	return err
+	if err == nil || s.isDead() {
+		return nil
+	}
+	go s.pair.fence.failed(r.Disk)
+	return fmt.Errorf("%w: %w", sim.ErrDisk, err)
+}
+
+// FailDuring has one of the next operations of a disk fail.
+func (s *simSide) FailDuring(op int) {
+	d := s.disks[s.host.Number(len(s.disks))]
+	d.FailAt(d.Ops()+op, unix.EIO)
+}
+
+// Verify compares both sides over the link, if they are a pair.
+func (s *simSide) Verify() {
+	if !s.State().Protected {
+		return
+	}
+	go func() {
+		r, err := s.pair.Verify(context.Background())
+		s.host.Post(simFromVerify, func() {
+			switch {
+			case err != nil:
+				s.host.Tracef("verify: %v", err)
+			case len(r.Differ) > 0:
+				s.host.Failf("the sides differ at %s: %v", r.At, r.Differ)
+			default:
+				s.host.Count("comparisons of both sides", 1)
+			}
+		})
+	}()
 }
 
 // Show waits at the fence.
