@@ -159,13 +159,10 @@ func (p *sides) oneGoesOn(ctx context.Context) (winner pair.ID) {
 // nothingLeft waits until nothing runs on a side any more.
 func (p *sides) nothingLeft(ctx context.Context, id pair.ID) {
 	p.t.Helper()
-	for what, gone := range map[string]<-chan struct{}{
-		"QEMU": p.vms[id].Done(), "belay": p.servers[id].Exited(),
-	} {
-		select {
-		case <-gone:
-		case <-ctx.Done():
-			p.t.Fatalf("%s lives on %v, and is not to", what, id)
-		}
+	p.gone(ctx, id)
+	select {
+	case <-p.servers[id].Exited():
+	case <-ctx.Done():
+		p.t.Fatalf("the belay of %v lives", id)
 	}
 }

@@ -216,6 +216,24 @@ func (p *sides) ledger(id pair.ID) {
 	p.must("ledger", vm.StartLedger("/mnt/ledger", 20*time.Millisecond))
 }
 
+// protect gives a side that is alone the other one, whose belay waits for that, with a fresh QEMU.
+func (p *sides) protect(ctx context.Context, id pair.ID) {
+	p.t.Helper()
+	by := id.Other()
+	p.boot(ctx, by, p.net.Side(by).URI(coloPort))
+	cli(p.t, "reprotect", p.volume(id, 0), "--peer", p.address(by),
+		"--migrate-uri", p.net.Side(by).URI(coloPort))
+	p.await(ctx, id, "protected")
+	p.await(ctx, by, "protected")
+}
+
+// reprotect is the same with a side on which nothing runs any more.
+func (p *sides) reprotect(ctx context.Context, id pair.ID) {
+	p.t.Helper()
+	p.secondary(id.Other())
+	p.protect(ctx, id)
+}
+
 // goesOn shows that the guest lives on a side, and that its memory and its disk agree.
 func (p *sides) goesOn(ctx context.Context, id pair.ID) {
 	p.t.Helper()

@@ -253,15 +253,3 @@ func (p *sides) strike(ctx context.Context, id pair.ID, b blow) {
 	}
 	p.must("go on", freeze.Continue(server.PID()))
 }
-
-// reprotect gives a side that is alone the other one, which is started anew.
-func (p *sides) reprotect(ctx context.Context, id pair.ID) {
-	p.t.Helper()
-	other := id.Other()
-	p.secondary(other)
-	p.boot(ctx, other, p.net.Side(other).URI(coloPort))
-	cli(p.t, "reprotect", p.volume(id, 0), "--peer", p.address(other),
-		"--migrate-uri", p.net.Side(other).URI(coloPort))
-	p.await(ctx, id, "protected")
-	p.await(ctx, other, "protected")
-}
