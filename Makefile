@@ -10,6 +10,7 @@ SIM        ?= 1000000
 SIMDISKS   ?= 50000
 FUZZTIME   ?= 30s
 ROUNDS     ?= 50
+SEED       ?= 0
 BENCHFLAGS ?=
 WITHOUT    ?=
 A          :=
@@ -44,6 +45,7 @@ help:
 	@echo '  make e2e       tests with a real guest in QEMU'
 	@echo '  make e2e-colo  those of them with a guest on two hosts (root)'
 	@echo '  make kill      kill -9 of the real daemon under load, $(ROUNDS) rounds (ROUNDS=) and 5 with a guest'
+	@echo '  make kill-colo a host of a pair killed at steps of a checkpoint, $(ROUNDS) rounds (ROUNDS=, SEED=; root)'
 	@echo '  make crash     $(CUTS) power cuts on a disk that lies (CUTS=)'
 	@echo '  make sim       $(SIM) checkpoints of a simulated pair with faults (SIM=), and $(SIMDISKS) of one that'
 	@echo '                 is real but for QEMU, the network and the disks (SIMDISKS=)'
@@ -92,7 +94,12 @@ e2e: build
 
 .PHONY: e2e-colo
 e2e-colo: build
-	BELAY=$(BELAY) $(GO) test -tags e2e -count=1 -v -timeout 30m -run TestColo ./e2e
+	BELAY=$(BELAY) $(GO) test -tags e2e -count=1 -v -timeout 60m -run TestColo ./e2e
+
+.PHONY: kill-colo
+kill-colo: build
+	BELAY=$(BELAY) $(GO) test -tags e2e -count=1 -v -timeout 0 -run TestColoSteps ./e2e \
+		-colo.rounds=$(ROUNDS) -colo.seed=$(SEED)
 
 .PHONY: kill
 kill: build

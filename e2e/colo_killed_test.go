@@ -32,18 +32,6 @@ func (p *sides) lives(id pair.ID) {
 	}
 }
 
-// protect has a survivor protected by the other side, which starts with a fresh QEMU.
-func (p *sides) protect(ctx context.Context, id pair.ID) {
-	p.t.Helper()
-	by := id.Other()
-	p.boot(ctx, by, p.net.Side(by).URI(coloPort))
-	cli(p.t, "reprotect", p.volume(id, 0), "--peer", p.address(by), "--migrate-uri",
-		p.net.Side(by).URI(coloPort))
-	p.await(ctx, id, "protected")
-	p.must("checkpoints", p.vms[id].Checkpoints(ctx, 6))
-	p.await(ctx, id, "protected")
-}
-
 // TestColoPrimaryBelayKilled kills the belay of a protected primary, and nothing else: its QEMU is ended,
 // and the other side takes over when its promise has run out.
 func TestColoPrimaryBelayKilled(t *testing.T) {
@@ -90,6 +78,7 @@ func TestColoSecondaryBelayKilled(t *testing.T) {
 		t.Errorf("a secondary whose belay was killed is %s when it is told to take over", state)
 	}
 	s.protect(ctx, pair.A)
+	s.must("checkpoints", s.vms[pair.A].Checkpoints(ctx, 6))
 	all := syncing.FindAllStringSubmatch(s.servers[pair.A].Log(), -1)
 	if len(all) < 2 {
 		t.Fatal("the primary's log does not tell of two synchronisations")
@@ -128,6 +117,7 @@ func TestColoSurvivorBelayKilled(t *testing.T) {
 
 	s.secondary(pair.A)
 	s.protect(ctx, pair.B)
+	s.must("checkpoints", s.vms[pair.B].Checkpoints(ctx, 6))
 	s.servers[pair.B].Kill()
 	s.gone(ctx, pair.B)
 	s.await(ctx, pair.A, "alone")

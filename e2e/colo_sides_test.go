@@ -32,6 +32,7 @@ type sides struct {
 	extra   []string    // flags of both belays
 	own     [2][]string // and of one
 	queues  int         // of each disk; as many CPUs
+	doors   [2]*door    // to the witness, if there is one
 }
 
 func newSides(t *testing.T, disks int) *sides {
@@ -200,12 +201,37 @@ func (p *sides) follow(ctx context.Context) {
 	p.boot(ctx, pair.B, p.net.Side(pair.B).URI(coloPort))
 	p.primary(pair.A)
 	a := p.boot(ctx, pair.A, "")
-	shell(p.t, a, "mkfs.ext4 -q /dev/vda && mount -t ext4 /dev/vda /mnt && mkdir /mnt/ledger")
-	p.must("ledger", a.StartLedger("/mnt/ledger", 20*time.Millisecond))
+	p.ledger(pair.A)
 	p.await(ctx, pair.A, "protected")
 	p.must("checkpoints", a.Checkpoints(ctx, 10))
 	p.await(ctx, pair.A, "protected")
 	p.await(ctx, pair.B, "protected")
+}
+
+// ledger has a side's guest make a file system, and compare its memory with it from now on.
+func (p *sides) ledger(id pair.ID) {
+	p.t.Helper()
+	vm := p.vms[id]
+	shell(p.t, vm, "mkfs.ext4 -q /dev/vda && mount -t ext4 /dev/vda /mnt && mkdir /mnt/ledger")
+	p.must("ledger", vm.StartLedger("/mnt/ledger", 20*time.Millisecond))
+}
+
+// protect gives a side that is alone the other one, whose belay waits for that, with a fresh QEMU.
+func (p *sides) protect(ctx context.Context, id pair.ID) {
+	p.t.Helper()
+	by := id.Other()
+	p.boot(ctx, by, p.net.Side(by).URI(coloPort))
+	cli(p.t, "reprotect", p.volume(id, 0), "--peer", p.address(by),
+		"--migrate-uri", p.net.Side(by).URI(coloPort))
+	p.await(ctx, id, "protected")
+	p.await(ctx, by, "protected")
+}
+
+// reprotect is the same with a side on which nothing runs any more.
+func (p *sides) reprotect(ctx context.Context, id pair.ID) {
+	p.t.Helper()
+	p.secondary(id.Other())
+	p.protect(ctx, id)
 }
 
 // goesOn shows that the guest lives on a side, and that its memory and its disk agree.
@@ -223,8 +249,15 @@ func (p *sides) sound(id pair.ID) {
 	p.must("ledger", p.vms[id].Healthy())
 	p.vms[id].Kill()
 	p.servers[id].Kill()
+	p.repairable(id)
+}
+
+// repairable looks at the file system of a side on which nothing runs.
+func (p *sides) repairable(id pair.ID) {
+	p.t.Helper()
 	image := filepath.Join(p.net.Side(id).Dir, "image")
 	cli(p.t, "export", p.volume(id, 0), image)
+	defer os.Remove(image)
 	const repaired = 1
 	journal := exec.Command("e2fsck", "-p", "-E", "journal_only", image)
 	if out, err := journal.CombinedOutput(); err != nil && journal.ProcessState.ExitCode() != repaired {
@@ -270,11 +303,7 @@ func TestColoAround(t *testing.T) {
 		s.servers[from].Kill()
 		s.takeOver(ctx, to)
 		s.goesOn(ctx, to)
-		s.secondary(from)
-		s.boot(ctx, from, s.net.Side(from).URI(coloPort))
-		cli(t, "reprotect", s.volume(to, 0), "--peer", s.address(from),
-			"--migrate-uri", s.net.Side(from).URI(coloPort))
-		s.await(ctx, to, "protected")
+		s.reprotect(ctx, to)
 		s.must("checkpoints", s.vms[to].Checkpoints(ctx, 6))
 		s.await(ctx, to, "protected")
 		s.must("healthy", s.vms[to].Healthy())
@@ -291,11 +320,7 @@ func TestColoSecondaryDies(t *testing.T) {
 	s.vms[pair.B].Kill()
 	s.await(ctx, pair.A, "alone")
 	s.goesOn(ctx, pair.A)
-	s.secondary(pair.B)
-	s.boot(ctx, pair.B, s.net.Side(pair.B).URI(coloPort))
-	cli(t, "reprotect", s.volume(pair.A, 0), "--peer", s.address(pair.B),
-		"--migrate-uri", s.net.Side(pair.B).URI(coloPort))
-	s.await(ctx, pair.A, "protected")
+	s.reprotect(ctx, pair.A)
 	s.must("checkpoints", s.vms[pair.A].Checkpoints(ctx, 4))
 	t.Log(cli(t, "verify-pair", s.volume(pair.A, 0)))
 	s.goesOn(ctx, pair.A)

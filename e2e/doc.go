@@ -20,6 +20,10 @@
 //	                  the harness for COLO (tools/pair) by itself, with nobody or QEMU carrying
 //	                  the disk: it makes pairs, fails over, cuts the link, and the guest's ledger
 //	                  agrees where it has to and finds what is wrong
+//	colo_steps_test.go
+//	                  kills at every step of a checkpoint, on both sides
+//	colo_long_test.go, colo_cut_test.go
+//	                  200 checkpoints under load; the link cut in the middle of the guest's memory
 //	trace_test.go     tracing: maps as bpftool prints them, the load generator, belay trace
 //	tracecount_test.go, tracedelay_test.go, traceguest_test.go
 //	                  counts are exact, delays are in the right part, a guest is recorded

@@ -52,7 +52,7 @@ var layers = []layer{
 	{"bpf/testdata/target", []string{"internal/probe", "internal/uring"}},
 	{"cmd/", []string{everything}},
 	{"tools/", []string{everything, testSide}},
-	{"e2e", []string{"tools/guest", "tools/daemon", "tools/pair", "mirror/witness/witnesstest",
+	{"e2e", []string{"tools/guest", "tools/daemon", "tools/freeze", "tools/pair", "mirror/witness/witnesstest",
 		"internal/certtest"}},
 }
 

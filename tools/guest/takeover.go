@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// answerTime is how long a guest may take for a command that does nothing.
+// answerTime is how long a guest may take for a command that does nothing. It is asked again then, as the
+// question may be lost, and given twice the time: a guest under load is slow, and answers only once.
 const answerTime = 2 * time.Second
 
 // TakeOver waits until a guest that came from elsewhere takes commands here. It must not be
@@ -18,8 +19,8 @@ func (vm *VM) TakeOver(ctx context.Context) error {
 	if err := vm.agent.endLine(); err != nil {
 		return vm.explain(err)
 	}
-	for {
-		once, cancel := context.WithTimeout(ctx, answerTime)
+	for limit := answerTime; ; limit *= 2 {
+		once, cancel := context.WithTimeout(ctx, limit)
 		_, err := vm.agent.run(once, ":")
 		cancel()
 		if err == nil {
