@@ -22,14 +22,14 @@ import (
 // clerkPort is where the guest takes records.
 const clerkPort = 7
 
-// patience is how long a client waits for an answer before it calls again.
-const patience = 10 * time.Second
+// patience is how long a client waits for an answer before it calls again: longer than a takeover takes.
+const patience = 40 * time.Second
 
 // client is outside. It has the guest's clerk take records, one after the other, and remembers what it was
 // told.
 type client struct {
 	net  *pair.Net
-	turn sync.Mutex // held while it speaks
+	turn chan struct{} // taken while it speaks
 	conn net.Conn
 	in   *bufio.Reader
 
@@ -44,7 +44,7 @@ type client struct {
 
 // newClient has records taken until the test ends.
 func newClient(t *testing.T, net *pair.Net) *client {
-	c := &client{net: net, told: map[int]string{}, news: make(chan struct{})}
+	c := &client{net: net, turn: make(chan struct{}, 1), told: map[int]string{}, news: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
@@ -60,8 +60,12 @@ func newClient(t *testing.T, net *pair.Net) *client {
 
 // put has a record taken, or not: without an answer nobody knows.
 func (c *client) put(ctx context.Context, text string) {
-	c.turn.Lock()
-	defer c.turn.Unlock()
+	select {
+	case c.turn <- struct{}{}:
+		defer c.resume()
+	case <-ctx.Done():
+		return
+	}
 	began := time.Now()
 	answer, err := c.ask(ctx, "put "+text)
 	if err != nil {
@@ -136,8 +140,8 @@ func (c *client) await(ctx context.Context, n int) error {
 }
 
 // pause has it say nothing more until resume.
-func (c *client) pause()  { c.turn.Lock() }
-func (c *client) resume() { c.turn.Unlock() }
+func (c *client) pause()  { c.turn <- struct{}{} }
+func (c *client) resume() { <-c.turn }
 
 // verify asks for everything that it was told is there. It is called in a pause.
 func (c *client) verify(ctx context.Context) error {

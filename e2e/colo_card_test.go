@@ -85,7 +85,6 @@ func TestColoCard(t *testing.T) {
 		s.await(ctx, to, "protected")
 		s.must("checkpoints", s.vms[to].Checkpoints(ctx, 4))
 	}
-	c.pause()
 }
 
 // TestColoCardFinds has nobody compare what the guest says: then a client is told what a takeover forgets.
