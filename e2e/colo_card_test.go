@@ -93,6 +93,7 @@ func TestColoCardFinds(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	s := newCardSides(t, false)
+	s.must("unplug", s.net.PlugCard(pair.B, false)) // nobody else keeps the secondary's guest from talking
 	s.follow(ctx)
 	c := s.clerk(ctx, pair.A)
 	a := s.vms[pair.A]
@@ -103,6 +104,9 @@ func TestColoCardFinds(t *testing.T) {
 	c.pause()
 	s.hostDies(pair.A)
 	s.await(ctx, pair.B, "alone")
+	s.must("plug", s.net.PlugCard(pair.B, true))
+	s.must("takes over", s.vms[pair.B].TakeOver(ctx))
+	shell(t, s.vms[pair.B], "ping -c 1 -w 20 198.51.100.1") // so that the bridges know
 	if err := c.verify(ctx); !errors.Is(err, errLost) {
 		t.Errorf("nothing is lost: %v", err)
 	}

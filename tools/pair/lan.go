@@ -55,6 +55,15 @@ func (n *Net) AddLAN() error {
 	return nil
 }
 
+// PlugCard connects a side's card with the guest's network, or takes it off that.
+func (n *Net) PlugCard(id ID, on bool) error {
+	words := []string{"link", "set", "card", "nomaster"}
+	if on {
+		words = []string{"link", "set", "card", "master", "hub"}
+	}
+	return n.ip(id.String(), words...)
+}
+
 // CardArgs are the arguments of a machine that has a card in the guest's network. Without headers of
 // virtio-net's on the wire, and vhost, packets can be compared.
 func CardArgs() []string {
