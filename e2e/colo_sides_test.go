@@ -27,24 +27,35 @@ type sides struct {
 	net     *pair.Net
 	disks   int
 	packed  bool
+	dirs    [2]string // of the volumes
 	servers [2]*daemon.Daemon
 	vms     [2]*pair.Machine
 	extra   []string    // flags of both belays
 	own     [2][]string // and of one
+	args    []string    // arguments of both QEMUs
 	queues  int         // of each disk; as many CPUs
 	doors   [2]*door    // to the witness, if there is one
 }
 
 func newSides(t *testing.T, disks int) *sides {
 	t.Helper()
+	return newSidesIn(t, disks, [2]string{})
+}
+
+// newSidesIn has the volumes of a side in a directory of the caller's, if it gives one.
+func newSidesIn(t *testing.T, disks int, dirs [2]string) *sides {
+	t.Helper()
 	net, err := pair.NewNet()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &sides{t: t, net: net, disks: disks, queues: 1, extra: []string{"--manual", "--plaintext",
+	p := &sides{t: t, net: net, disks: disks, dirs: dirs, queues: 1, extra: []string{"--manual", "--plaintext",
 		"--peer-timeout", "3s"}} // the machine may be busy with other tests
 	t.Cleanup(p.end)
 	for _, id := range []pair.ID{pair.A, pair.B} {
+		if p.dirs[id] == "" {
+			p.dirs[id] = net.Side(id).Dir
+		}
 		for i := range disks {
 			cli(t, "create", p.volume(id, i), "--size", "256M")
 		}
@@ -66,7 +77,7 @@ func (p *sides) end() {
 }
 
 func (p *sides) volume(id pair.ID, disk int) string {
-	return filepath.Join(p.net.Side(id).Dir, "vol"+strconv.Itoa(disk))
+	return filepath.Join(p.dirs[id], "vol"+strconv.Itoa(disk))
 }
 
 func (p *sides) socket(id pair.ID, disk int) string {
@@ -115,7 +126,7 @@ func (p *sides) secondary(id pair.ID) {
 
 func (p *sides) boot(ctx context.Context, id pair.ID, incoming string) *pair.Machine {
 	p.t.Helper()
-	conf := guest.Config{CPUs: p.queues, Incoming: incoming}
+	conf := guest.Config{CPUs: p.queues, Incoming: incoming, Args: p.args}
 	for i := range p.disks {
 		conf.Disks = append(conf.Disks, guest.Disk{Socket: p.socket(id, i), Queues: p.queues, Packed: p.packed})
 	}

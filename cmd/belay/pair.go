@@ -31,6 +31,7 @@ type pairOptions struct {
 	primary bool
 
 	disks      []string // VOLUME=SOCKET, beside the first
+	nets       []string // NETDEV=PORT
 	qmp        string
 	peer       string
 	listen     string
@@ -158,6 +159,8 @@ func pairFlags(cmd *cobra.Command, o *pairOptions) {
 	f.StringArrayVar(&o.disks, "disk", nil, "another disk of the same machine, VOLUME=SOCKET; may be repeated")
 	f.StringVar(&o.qmp, "qmp", "", "one or two QMP sockets of QEMU that nobody else uses, Q[,Q2]")
 	f.BoolVar(&o.check, "check", false, "say what is there and what is missing, line by line, and serve nothing")
+	f.StringArrayVar(&o.nets, "net", nil, "a network card of the machine whose packets QEMU is to compare, "+
+		"NETDEV=PORT, the same on both sides; PORT and the next one are on the secondary's host; may be repeated")
 	f.StringVar(&o.name, "pair", "", "name of the pair, the same on both sides (default: with --manual, pair)")
 	o.witnessOptions.flags(f)
 	f.StringVar(&o.cert, "tls-cert", "", "certificate of this side, PEM")
@@ -203,7 +206,27 @@ func (o *pairOptions) validate() error {
 			return usagef("--disk is VOLUME=SOCKET, not %q", d)
 		}
 	}
+	if _, err := o.cards(); err != nil {
+		return err
+	}
 	return o.serveOptions.check()
+}
+
+// cards are those of --net.
+func (o *pairOptions) cards() (list []pair.Card, err error) {
+	for _, text := range o.nets {
+		card, err := pair.ParseCard(text)
+		if err != nil {
+			return nil, usagef("--net: %v", err)
+		}
+		for _, other := range list {
+			if card.Netdev == other.Netdev || card.Port-other.Port < 2 && other.Port-card.Port < 2 {
+				return nil, usagef("--net: %q and %q want the same", other.Netdev, card.Netdev)
+			}
+		}
+		list = append(list, card)
+	}
+	return list, nil
 }
 
 // checkSizes reads what is given in bytes.

@@ -89,6 +89,9 @@ func (o *pairOptions) config(disks []*servedDisk, sockets qmp.Sockets,
 	}
 	cfg.Transport.Timeout = cfg.Times.Silence
 	var err error
+	if cfg.Cards, err = o.cards(); err != nil {
+		return cfg, err
+	}
 	if !o.plaintext {
 		if cfg.Transport.TLS, err = mirror.LoadTLS(o.cert, o.key, o.ca); err != nil {
 			return cfg, err

@@ -90,7 +90,7 @@ func (p *Pair) doQEMU(a colo.Action) bool {
 	case colo.Yank:
 		go p.qemu.yank()
 	case colo.LostHeartbeat:
-		go p.qemu.lostHeartbeat()
+		go p.qemu.lostHeartbeat(p.secondary)
 	case colo.StartColo:
 		p.work.Go(p.startColo)
 	case colo.EndQEMU:

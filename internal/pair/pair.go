@@ -57,6 +57,7 @@ type Config struct {
 	Name    string // of the pair, at most 64 bytes
 	Stores  []*checkpoint.Store
 	Sockets qmp.Sockets
+	Cards   []Card // whose packets are compared
 
 	Transport mirror.Transport
 	Listener  net.Listener // of a secondary
@@ -160,7 +161,8 @@ func newPair(cfg Config, role checkpoint.Role) (*Pair, error) {
 	p.reader = newReader(p.volumes)
 	p.sink = newSink(p.volumes, p.syncBegun)
 	p.sink.keepOwn = !cfg.on(ruleDropOwn)
-	q := newQEMU(cfg.Log.Named("qemu"), cfg.Guard, p.post)
+	cards := &cards{list: cfg.Cards, local: cfg.Sockets.Link, log: cfg.Log.Named("cards")}
+	q := newQEMU(cfg.Log.Named("qemu"), cfg.Guard, cards, p.post)
 	q.connected = func(c *qmp.Client) { p.run(func() { p.status.monitor(c); p.meet() }) }
 	p.qemu = q
 	return p, nil

@@ -22,12 +22,13 @@ import (
 type hypervisor interface {
 	follow(ctx context.Context, sockets qmp.Sockets) error
 	look(ctx context.Context, secondary bool) []pairview.Finding
-	follower(ctx context.Context) error
-	migrate(ctx context.Context, delay time.Duration, uri string) error
+	follower(ctx context.Context, listen string) error
+	migrate(ctx context.Context, delay time.Duration, uri, peer string) error
+	compare(ctx context.Context) error
 	leftColo(ctx context.Context) bool
 	setBarrier(seq uint64)
 	yank()
-	lostHeartbeat()
+	lostHeartbeat(secondary bool)
 	end(why string)
 }
 
@@ -37,6 +38,7 @@ type qemu struct {
 	log   hclog.Logger
 	post  func(colo.Event)
 	guard *guard.Keeper // may be nil
+	cards *cards
 
 	connected func(*qmp.Client) // called for each QEMU, before its events are given
 
@@ -48,8 +50,8 @@ type qemu struct {
 	pending []uint64    // set and not passed, oldest first
 }
 
-func newQEMU(log hclog.Logger, guard *guard.Keeper, post func(colo.Event)) *qemu {
-	return &qemu{log: log, guard: guard, post: post}
+func newQEMU(log hclog.Logger, guard *guard.Keeper, cards *cards, post func(colo.Event)) *qemu {
+	return &qemu{log: log, guard: guard, cards: cards, post: post}
 }
 
 // follow gives events until ctx ends. Its error says that the sockets cannot be QEMU's.
@@ -216,6 +218,7 @@ func (q *qemu) yank() {
 		if err == nil {
 			ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
 			err = c.YankMigration(ctx)
+			q.cards.yank(ctx, c, cardBetween)
 			cancel()
 		}
 		var refused *qmp.CommandError
@@ -232,24 +235,62 @@ func (q *qemu) yank() {
 	}
 }
 
-// lostHeartbeat tells QEMU to go on alone.
-func (q *qemu) lostHeartbeat() {
+// lostHeartbeat tells QEMU to go on alone. A primary's packets are no longer compared then: before it, as
+// QEMU's guide wants it. A secondary's go out from then on, and the network is told where they come from.
+func (q *qemu) lostHeartbeat(secondary bool) {
 	c, err := q.current()
-	if err == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), heartbeatTimeout)
-		defer cancel()
-		err = c.LostHeartbeat(ctx)
+	if err != nil {
+		q.log.Info("x-colo-lost-heartbeat", "answer", fmt.Sprint(err))
+		return
 	}
+	if !secondary {
+		q.openCards(c)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), heartbeatTimeout)
+	defer cancel()
+	err = c.LostHeartbeat(ctx)
 	q.log.Info("x-colo-lost-heartbeat", "answer", fmt.Sprint(err))
+	if secondary {
+		q.openCards(c)
+	}
 }
 
-// follower has QEMU know that the memory to come is COLO's.
-func (q *qemu) follower(ctx context.Context) error {
+// openCards lets packets go straight, and tells the network.
+func (q *qemu) openCards(c *qmp.Client) {
+	if len(q.cards.list) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), heartbeatTimeout)
+	defer cancel()
+	err := q.cards.open(ctx, c)
+	if err == nil {
+		err = c.AnnounceSelf(ctx)
+	}
+	q.log.Info("packets go straight", "answer", fmt.Sprint(err))
+}
+
+// compare has the packets of cards compared from now on.
+func (q *qemu) compare(ctx context.Context) error {
+	if len(q.cards.list) == 0 {
+		return nil
+	}
 	c, err := q.current()
 	if err != nil {
 		return err
 	}
-	return c.SetCapabilities(ctx, qmp.Capability{Name: qmp.CapabilityColo, State: true})
+	return q.cards.compare(ctx, c)
+}
+
+// follower has QEMU know that the memory to come is COLO's, and await the primary's packets.
+func (q *qemu) follower(ctx context.Context, listen string) error {
+	c, err := q.current()
+	if err == nil {
+		err = c.SetCapabilities(ctx, qmp.Capability{Name: qmp.CapabilityColo, State: true})
+	}
+	if err != nil {
+		return err
+	}
+	return q.cards.follow(ctx, c, listen)
 }
 
 // leftColo says whether QEMU is known not to be in COLO.

@@ -266,7 +266,7 @@ func (p *Pair) meet() {
 		defer cancel()
 		err := p.lacks(true)
 		if err == nil {
-			err = p.qemu.follower(ctx)
+			err = p.qemu.follower(ctx, host(p.cfg.Listener.Addr().String()))
 		}
 		if err != nil {
 			p.log.Error("QEMU cannot be made to follow", "error", err)

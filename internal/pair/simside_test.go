@@ -419,13 +419,14 @@ type simQEMU struct{ s *simSide }
 
 func (q simQEMU) follow(ctx context.Context, _ qmp.Sockets) error { <-ctx.Done(); return nil }
 func (q simQEMU) look(context.Context, bool) []pairview.Finding   { return nil }
-func (q simQEMU) follower(context.Context) error                  { return nil }
+func (q simQEMU) follower(context.Context, string) error          { return nil }
 func (q simQEMU) leftColo(context.Context) bool                   { return false }
 func (q simQEMU) setBarrier(seq uint64)                           { q.s.host.Do(colo.Barrier{Seq: seq}) }
 func (q simQEMU) yank()                                           { q.s.host.Do(colo.Yank{}) }
-func (q simQEMU) lostHeartbeat()                                  { q.s.host.Do(colo.LostHeartbeat{}) }
+func (q simQEMU) compare(context.Context) error                   { return nil }
+func (q simQEMU) lostHeartbeat(bool)                              { q.s.host.Do(colo.LostHeartbeat{}) }
 func (q simQEMU) end(why string)                                  { q.s.host.Do(colo.EndQEMU{Why: why}) }
-func (q simQEMU) migrate(context.Context, time.Duration, string) error {
+func (q simQEMU) migrate(context.Context, time.Duration, string, string) error {
 	q.s.host.Do(colo.StartColo{})
 	return nil
 }

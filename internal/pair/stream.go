@@ -132,10 +132,16 @@ func (p *Pair) seal(a colo.Seal) {
 	})
 }
 
-// announceStart tells the secondary that the seal does not stand any longer.
+// announceStart tells the secondary that the seal does not stand any longer. Disks go on behind it: so the
+// first time after COLO was started, packets are compared from here on.
 func (p *Pair) announceStart(e colo.Epoch) {
 	if o := p.out; o != nil && o.stream != nil {
-		p.say(func(*mirror.Session) error { return o.stream.RingStart(uint64(e)) })
+		p.say(func(*mirror.Session) error {
+			if !p.compareCards() {
+				return nil
+			}
+			return o.stream.RingStart(uint64(e))
+		})
 	}
 }
 

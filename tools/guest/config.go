@@ -41,7 +41,7 @@ type Config struct {
 	Args      []string  // more arguments for QEMU
 	Console   io.Writer // gets the guest's serial line and QEMU's messages, if set
 	ImageDir  string    // kernel and initrd; build/guest of the module around if empty
-	Ledger    bool      // the guest has the program ledger
+	Ledger    bool      // the guest has the programs ledger and clerk
 
 	Monitors []string // more QMP sockets, for others than this package
 	Incoming string   // QEMU waits for a guest from this address, as in "tcp:192.0.2.1:4444"
@@ -111,6 +111,10 @@ const (
 	agentFD   = 4
 )
 
+// kernelWords are the kernel's. It does not check that the timer ticks: on a busy machine a translated guest
+// may see too few ticks in that time, and gives up (IO-APIC + timer doesn't work).
+const kernelWords = "console=ttyS0 loglevel=4 panic=0 no_timer_check"
+
 // arguments is QEMU's command line; serial is the file that gets what the guest prints.
 func (c Config) arguments(img image, serial string) []string {
 	memory := strconv.Itoa(c.MemoryKiB) + "K"
@@ -120,7 +124,7 @@ func (c Config) arguments(img image, serial string) []string {
 		"-cpu", cpuModel(c.Accel), "-smp", strconv.Itoa(c.CPUs), "-m", memory,
 		"-object", "memory-backend-memfd,id=mem,share=on,size=" + memory,
 		"-kernel", img.kernel, "-initrd", img.initrd,
-		"-append", strings.TrimSpace("console=ttyS0 loglevel=4 panic=0 " + c.Append),
+		"-append", strings.TrimSpace(kernelWords + " " + c.Append),
 		"-serial", "file:" + serial,
 		"-chardev", fmt.Sprintf("socket,id=mon,server=on,wait=off,fd=%d", monitorFD),
 		"-mon", "chardev=mon,mode=control",

@@ -3,8 +3,8 @@
 //
 // The guest is Debian's cloud kernel, unpacked by scripts/setup under build/guest, with an
 // initrd that this package builds there: busybox, the virtio modules, and ext4's tools, fio
-// and fstrim of this machine with their shared libraries. It has no network and no disk of
-// its own: everything it writes goes to the disks under test.
+// and fstrim of this machine with their shared libraries. It has no disk of its own:
+// everything it writes goes to the disks under test; and no network but a card that Config.Args has.
 //
 //	vm, err := guest.Boot(ctx, guest.Config{Disks: []guest.Disk{{Socket: sock, Queues: 2}}})
 //	out, err := vm.Run("mkfs.ext4 -q /dev/vda && mount /dev/vda /mnt")
@@ -17,6 +17,7 @@
 //	console  the guest's serial line: kernel messages, kept for error reports
 //	monitor  QEMU's QMP socket
 //	ledger   a program in the guest that compares memory and disk (ledger/doc.go)
+//	clerk    a program in the guest that takes records over the network (clerk/doc.go)
 //	shim     a library for QEMU, for migration under TCG (shim/condwait.c)
 //	accel    what executes the guest's code: kvm, or tcg (translation), which is always
 //	         there. KVM is used only after a probe guest really ran under it (accel.go).

@@ -27,7 +27,7 @@ var programs = []string{
 }
 
 // modules are what the guest loads; those that they depend on come along.
-var modules = []string{"virtio_pci", "virtio_blk", "virtio_console"}
+var modules = []string{"virtio_pci", "virtio_blk", "virtio_console", "virtio_net"}
 
 // image is the kernel and initrd that guests boot.
 type image struct {
@@ -36,7 +36,7 @@ type image struct {
 
 // ensureImage returns the image under dir, building its initrd if anything that goes into it
 // has changed. Several processes may do so at once: each renames a whole file into place.
-// With the ledger it is an image of its own, beside the other.
+// With our own programs it is an image of its own, beside the other.
 func ensureImage(dir string, ledger bool) (image, error) {
 	img := image{filepath.Join(dir, "vmlinuz"), filepath.Join(dir, "initrd")}
 	if _, err := os.Stat(img.kernel); err != nil {
@@ -48,11 +48,13 @@ func ensureImage(dir string, ledger bool) (image, error) {
 	}
 	if ledger {
 		img.initrd += "+ledger"
-		path, err := buildLedger(dir)
-		if err != nil {
-			return img, err
+		for _, name := range []string{"ledger", "clerk"} {
+			path, err := buildProgram(dir, name)
+			if err != nil {
+				return img, err
+			}
+			parts.programs = append(parts.programs, path)
 		}
-		parts.programs = append(parts.programs, path)
 	}
 	key, err := parts.key()
 	if err != nil {

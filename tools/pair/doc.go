@@ -21,6 +21,7 @@
 //	link      the way from side to side. To cut it is to lose packets without a word, as a broken
 //	          switch does: nobody sees a carrier go.
 //	hold      to stop a QEMU's process, so that what it is about takes as long as a test needs
+//	lan       the guest's own network, with whoever speaks with it (Net.AddLAN)
 //	machine   a QEMU, with the events that it raised and the lines that its guest printed
 //	pause     of a machine at a checkpoint: from when its virtual CPUs stand until they go on
 //

@@ -41,8 +41,9 @@ var addresses = [...]struct{ side, wire string }{A: {"192.0.2.1", "192.0.2.2"}, 
 // Net is two sides and the wire between them. Its methods may be called by one goroutine at a
 // time.
 type Net struct {
-	name  string
-	sides [2]*Side
+	name   string
+	sides  [2]*Side
+	hasLAN bool
 }
 
 // nets counts those of this process.
@@ -152,6 +153,9 @@ func (n *Net) forward(id ID, on bool) error {
 func (n *Net) Close() {
 	for _, name := range []string{A.String(), B.String(), wire} {
 		_ = ip("netns", "delete", n.namespace(name)) // it was not made, perhaps
+	}
+	if n.hasLAN {
+		_ = ip("netns", "delete", n.namespace(lan))
 	}
 	for _, s := range n.sides {
 		if s != nil {
