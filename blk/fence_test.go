@@ -76,6 +76,9 @@ func reapOne(t *testing.T, d *vhosttest.Disk) {
 			t.Fatal("the request is not shown:", err)
 		}
 		n = len(done)
+		for _, r := range done {
+			d.Put(r)
+		}
 	}
 }
 
