@@ -222,8 +222,8 @@ func (r *result) table(w io.Writer) error {
 	out.printf("QEMU COLO, the disk carried by nobody, belay, QEMU; %s, commit %s\n%s%s\n%s\n",
 		r.Date.Format("2006-01-02 15:04 MST"), r.Commit, r.Machine, r.Versions["belay"], r.Versions["qemu"])
 	s := r.Settings
-	out.printf("guests under %s, a checkpoint every %g ms, disk of %d MiB, loads of %g s, --peer-timeout %g ms; "+
-		"medians\n", r.Accel, s.DelayMs, s.SizeMiB, s.Seconds, s.PeerTimeoutMs)
+	out.printf("guests under %s, a checkpoint every %g ms, disk of %d MiB, loads of %g s, "+
+		"--peer-timeout %g ms; medians\n", r.Accel, s.DelayMs, s.SizeMiB, s.Seconds, s.PeerTimeoutMs)
 	for _, p := range parts {
 		out.printf("%s: %d rounds; ", p.name, r.rounds(p.name))
 	}
