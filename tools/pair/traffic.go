@@ -41,7 +41,7 @@ func (n *Net) Count() (t *Traffic, err error) {
 	if err != nil {
 		return t, err
 	}
-	defer program.Close()
+	defer func() { err = errors.Join(err, program.Close()) }() // the socket has it by then
 	err = within(n.namespace(wire), func() (err error) {
 		t.socket, err = tap("to-" + B.String())
 		return err
