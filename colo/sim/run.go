@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/belay-vm/belay/colo"
@@ -15,6 +16,7 @@ type Options struct {
 	Trace  bool
 	Sides  Sides   // nil: the model's
 	Drift  float64 // by how much a clock may be fast or slow; 0: as much as it may
+	Only   string  // the name of the only fault that happens; empty: any
 	only   []fault // draw faults out of these
 }
 
@@ -123,6 +125,9 @@ func (s *secondary) String() string {
 func Run(o Options) Result {
 	w := &world{clock: clock{rng: rand.New(rand.NewPCG(o.Seed, 7))}, only: o.only, broken: o.Broken}
 	w.on, w.sides, w.drift = o.Trace, o.Sides, usualDrift
+	if at := slices.Index(faultNames[:], o.Only); at >= 0 {
+		w.only = []fault{fault(at)}
+	}
 	if o.Drift != 0 {
 		w.drift = o.Drift
 	}

@@ -163,6 +163,8 @@ func (p *Pair) promote() {
 		}
 		if err := v.Sync(); err != nil {
 			p.log.Error("the disk cannot be made durable", "disk", i, "error", err)
+			p.post(colo.WriteFailed{Disk: i}) // what it shows from now on nobody knows
+			return
 		}
 	}
 	p.post(colo.Promoted{})

@@ -232,6 +232,7 @@ func (p *Pair) report(epoch uint64) {
 			p.keeping = false
 			if err != nil {
 				p.log.Error("the disks cannot be made durable", "error", err)
+				p.take(colo.WriteFailed{}) // what they show from now on nobody knows
 				return
 			}
 			p.kept(epoch, bases)
