@@ -16,12 +16,11 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := run(*file, *listen); err != nil {
-		fmt.Println("clerk:", err)
-		os.Exit(1)
-	}
+	fmt.Println("clerk:", run(*file, *listen))
+	os.Exit(1)
 }
 
+// run takes records until that cannot go on, and says why.
 func run(file, listen string) error {
 	r, err := openRecords(file)
 	if err != nil {
