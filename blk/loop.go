@@ -98,7 +98,7 @@ func (l *loop) serve() error {
 			}
 			continue
 		}
-		idle = took == 0 && (idle || inFlight == 0)
+		idle = took == 0 && (idle || inFlight == 0) && !l.completed // what was kept back goes to the fence first
 		n, err := l.wait(idle, took > 0)
 		if err != nil {
 			return err

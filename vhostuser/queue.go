@@ -170,6 +170,10 @@ func (q *Queue) markWritable(c *Chain) (err error) {
 // Unpublished is the number of chains that were completed and not published.
 func (q *Queue) Unpublished() int { return len(q.done) }
 
+// settled says that the inflight region has nothing to say: no chain is completed and not published, or
+// still to be resubmitted.
+func (q *Queue) settled() bool { return len(q.done)+len(q.again) == 0 }
+
 // Kept says that chains which are not published when Run ends are not lost: who takes the ring up next,
 // in this process or another, finds them in the inflight region and has them done again. Without that
 // Run must publish all.

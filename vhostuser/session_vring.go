@@ -194,7 +194,7 @@ func (s *session) setVringEnable(m *message) error {
 
 // getVringBase stops a ring for good: with the reply every request is finished, published
 // and marked dirty, its inflight entries are clear, and nothing is written any more. (What a Stopper keeps
-// back stays in the inflight region, to be done again at the next start.) A ring
+// back, or has not begun to do again, stays in the inflight region for the next start.) A ring
 // that was never started here has no base: answering 0 would let QEMU run it from there, but
 // after a lost connection QEMU takes the used index, which is right.
 func (s *session) getVringBase(m *message) (reply, error) {
@@ -222,7 +222,7 @@ func (s *session) dismantle(r *ring, clearRegion bool) {
 	s.halting()
 	r.wait()
 	r.base = r.q.base()
-	if clearRegion && r.region != nil && r.q.Unpublished() == 0 {
+	if clearRegion && r.region != nil && r.q.settled() {
 		r.region.clear(r.index)
 	}
 	s.server.queues.stopped(r.index)

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/belay-vm/belay/vhostuser"
 	"github.com/belay-vm/belay/vhostuser/vhosttest"
 )
@@ -99,4 +101,61 @@ func stopWaits(t *testing.T, o vhosttest.Options) {
 	}
 	must(t, f.StartRing(f.Queue(0)))
 	reap(t, other, 4)
+}
+
+// keepingDisk keeps back what it completed, or takes nothing, in the Runs that say so.
+type keepingDisk struct {
+	*ramDisk
+	took chan struct{}
+	runs []func(*keepingDisk, *vhostuser.Queue) error // one after the other; then it serves
+}
+
+func (d *keepingDisk) Run(q *vhostuser.Queue) error {
+	if len(d.runs) == 0 {
+		return d.ramDisk.Run(q)
+	}
+	run := d.runs[0]
+	d.runs = d.runs[1:]
+	return run(d, q)
+}
+
+func keepBack(d *keepingDisk, q *vhostuser.Queue) error {
+	var c vhostuser.Chain
+	for ok := false; !ok && !q.Stopping(); {
+		var err error
+		if ok, err = q.Next(&c); err != nil {
+			return err
+		}
+	}
+	q.Complete(&c, 0)
+	d.took <- struct{}{}
+	return hold(d, q)
+}
+
+func hold(_ *keepingDisk, q *vhostuser.Queue) error {
+	_, err := unix.Poll([]unix.PollFd{{Fd: int32(q.StopFD()), Events: unix.POLLIN}}, -1)
+	return err
+}
+
+// TestKeptBackTwice : what a device kept back at a stop is done in the end, though the ring was started and
+// stopped once more before the device came to it.
+func TestKeptBackTwice(t *testing.T) { each(t, keptBackTwice) }
+
+func keptBackTwice(t *testing.T, o vhosttest.Options) {
+	o.Inflight = true
+	d := &keepingDisk{ramDisk: newRAMDisk(t, 1<<20, 1), took: make(chan struct{}, 1)}
+	d.runs = []func(*keepingDisk, *vhostuser.Queue) error{keepBack, hold}
+	f := started(t, serve(t, d, vhostuser.Options{}), o)
+	disk := newDisk(t, f, 0, 1, page)
+	read(t, disk, 1)
+	<-d.took
+	for range 2 {
+		must(t, f.Stop())
+		if done, err := disk.Reap(nil); err != nil || len(done) > 0 {
+			t.Fatalf("%d requests were shown, error %v", len(done), err)
+		}
+		must(t, f.Start())
+	}
+	reap(t, disk, 1)
+	must(t, disk.Read(0, make([]byte, page)))
 }

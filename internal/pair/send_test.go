@@ -168,7 +168,8 @@ func pattern(p []byte, round uint64) []byte {
 }
 
 // TestSendWays synchronises and streams by each way, and counts by which: what the volume has sums of is
-// carried over plain TCP, but for the last block, which is shorter; all else is read.
+// carried over plain TCP, but for the last block, which is shorter, and for what came to lie in many small
+// pieces; all else is read.
 func TestSendWays(t *testing.T) {
 	for _, c := range []struct {
 		name                  string
@@ -193,7 +194,7 @@ func TestSendWays(t *testing.T) {
 				t.Fatal("epoch 0: the disks differ")
 			}
 			st := w.ps.Stats()
-			if c.carried && (st.Carried < 3<<20 || st.Read > 256<<10) || !c.carried && st.Carried > 0 {
+			if c.carried && st.Carried < 3<<20 || !c.carried && st.Carried > 0 {
 				t.Errorf("%d bytes were carried, %d read", st.Carried, st.Read)
 			}
 		})
