@@ -3,6 +3,8 @@ package checkpoint
 import (
 	"fmt"
 	"time"
+
+	"github.com/belay-vm/belay/internal/probe"
 )
 
 // A Tracker knows which blocks changed and were not yet taken to be sent elsewhere. Its epochs are
@@ -193,8 +195,10 @@ func (t *Tracker) cut() uint64 {
 // one without a name; a name is for finding it.
 func (t *Tracker) Start(name string) (Point, uint64, error) {
 	var number uint64
+	began := probe.Now()
 	p := &point{name: name, time: time.Now(), started: func() { number = t.cut() }}
 	made, err := t.s.startPoint(p)
+	t.s.tell(probe.CheckpointStart, made.ID, began, err)
 	return made, number, err
 }
 
