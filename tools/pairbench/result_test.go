@@ -77,3 +77,18 @@ func TestResultIsAddedTo(t *testing.T) {
 		t.Error("a result of other settings was added to")
 	}
 }
+
+func TestResultHasAPlace(t *testing.T) {
+	t.Chdir(t.TempDir())
+	o := options{belay: "true"}
+	r, err := openResult(context.Background(), &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(o.out, results) || !strings.HasSuffix(o.out, r.Commit) {
+		t.Errorf("it would be saved in %q", o.out)
+	}
+	if err := r.save(o.out); err != nil {
+		t.Error(err)
+	}
+}
