@@ -15,8 +15,8 @@ var ErrLacks = errors.New("QEMU cannot be one of a pair")
 
 // lacks asks a QEMU for what a pair needs of it, before anything depends on that: QEMU's own refusal would
 // come in the middle of COLO, and say less.
-func (p *Pair) lacks(secondary bool) error {
-	ctx, cancel := context.WithTimeout(p.ctx, heartbeatTimeout)
+func (p *Pair) lacks(ctx context.Context, secondary bool) error {
+	ctx, cancel := context.WithTimeout(ctx, heartbeatTimeout)
 	defer cancel()
 	found := p.qemu.look(ctx, secondary)
 	p.status.checked(found)

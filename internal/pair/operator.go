@@ -25,7 +25,7 @@ func (p *Pair) Failover(ctx context.Context) error {
 
 // Reprotect has a side that serves alone look for a partner, which may be a new one.
 func (p *Pair) Reprotect(ctx context.Context, peer, migrateURI string) error {
-	if err := p.lacks(false); err != nil {
+	if err := p.lacks(ctx, false); err != nil {
 		return err
 	}
 	return p.onLoop(ctx, func() error {

@@ -265,7 +265,7 @@ func (p *Pair) meet() {
 	p.work.Go(func() {
 		ctx, cancel := context.WithTimeout(p.ctx, heartbeatTimeout)
 		defer cancel()
-		err := p.lacks(true)
+		err := p.lacks(ctx, true)
 		if err == nil {
 			err = p.qemu.follower(ctx, host(p.cfg.Listener.Addr().String()))
 		}
@@ -281,7 +281,7 @@ func (p *Pair) meet() {
 
 // seekFirst looks for the peer that a primary was started with, if its QEMU can have one.
 func (p *Pair) seekFirst() {
-	if err := p.lacks(false); err != nil {
+	if err := p.lacks(p.ctx, false); err != nil {
 		p.log.Error("the guest cannot be protected", "error", err)
 		p.status.problem(err)
 		return
