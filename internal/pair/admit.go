@@ -22,15 +22,30 @@ func (p *Pair) MayServe(ctx context.Context) error {
 	if _, ok := p.cfg.Witness.(*witness.Manual); ok {
 		return p.askPartner(ctx)
 	}
+	var state witness.State
+	err := p.untilAnswered(ctx, "waiting for the witness: the other side may be serving", func() (err error) {
+		state, err = p.cfg.Witness.State(ctx)
+		if errors.Is(err, witness.ErrUnknownPair) {
+			state, err = witness.State{}, nil // nobody has ever taken over
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return p.compare(state)
+}
+
+// untilAnswered asks the witness again and again, until it answers. Each new reason why it does not is
+// told once.
+func (p *Pair) untilAnswered(ctx context.Context, waiting string, ask func() error) error {
 	for last := ""; ; {
-		state, err := p.cfg.Witness.State(ctx)
-		switch {
-		case err == nil:
-			return p.compare(state)
-		case errors.Is(err, witness.ErrUnknownPair):
-			return nil // nobody has ever taken over
-		case err.Error() != last:
-			p.log.Warn("waiting for the witness: the other side may be serving", "reason", err)
+		err := ask()
+		if err == nil {
+			return nil
+		}
+		if err.Error() != last {
+			p.log.Warn(waiting, "reason", err)
 			last = err.Error()
 		}
 		select {

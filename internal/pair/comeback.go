@@ -15,7 +15,8 @@ import (
 //
 // Where the operator is the witness nobody takes over by himself, and nothing is waited for.
 func (p *Pair) ComeBack(ctx context.Context) error {
-	if _, operator := p.cfg.Witness.(*witness.Manual); operator || p.secondary || !p.markedNow() {
+	if _, operator := p.cfg.Witness.(*witness.Manual); operator || p.secondary ||
+		!marked(p.volumes, p.generation) {
 		return nil
 	}
 	wait := p.cfg.Times.Promise + 2*p.cfg.Times.Silence
@@ -36,43 +37,25 @@ func (p *Pair) ComeBack(ctx context.Context) error {
 	return p.winNext(ctx)
 }
 
-// markedNow says whether there is a mark of the generation: a pair was made in it.
-func (p *Pair) markedNow() bool {
-	for _, v := range p.volumes {
-		for _, m := range v.marks() {
-			if m.mark.Generation >= p.generation {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // winNext wins the next generation before the loop runs, as soon as the witness answers.
 func (p *Pair) winNext(ctx context.Context) error {
-	for last := ""; ; {
+	won, now := false, p.generation
+	err := p.untilAnswered(ctx, "waiting for the witness", func() error {
 		known, err := p.register(ctx, p.generation)
-		won, now := false, p.generation
 		if err == nil && known {
 			won, now, err = p.claim(ctx, colo.ClaimAlone, p.generation)
 		}
-		switch {
-		case err == nil && won:
-			p.generation = now
-			return nil
-		case err == nil:
-			if err := p.MayServe(ctx); err != nil {
-				return err // it says who
-			}
-			return witness.ErrSuperseded
-		case err.Error() != last:
-			p.log.Warn("waiting for the witness", "reason", err)
-			last = err.Error()
-		}
-		select {
-		case <-time.After(p.cfg.Times.again()):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		return err
+	})
+	if err != nil {
+		return err
 	}
+	if !won {
+		if err := p.MayServe(ctx); err != nil {
+			return err // it says who
+		}
+		return witness.ErrSuperseded
+	}
+	p.generation = now
+	return nil
 }

@@ -90,5 +90,17 @@ func commonMarks(disks []*volume) []mirror.Mark {
 	return list
 }
 
+// marked says whether there is a mark of the generation, or of a later one: a pair was made in it.
+func marked(disks []*volume, generation uint64) bool {
+	for _, d := range disks {
+		for _, m := range d.marks() {
+			if m.mark.Generation >= generation {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // maxMarks is how many a hello takes.
 const maxMarks = 64

@@ -106,13 +106,7 @@ func (p *Pair) call(ctx context.Context, peer string) (*mirror.Session, error) {
 // side serves alone, so that nobody loses by it.
 func (p *Pair) freshGeneration(ctx context.Context) error {
 	state, _ := p.volumes[0].Pair()
-	used := false
-	for _, v := range p.volumes {
-		for _, m := range v.marks() {
-			used = used || m.mark.Generation >= state.Generation
-		}
-	}
-	if !used || !p.cfg.on(ruleFreshMarks) {
+	if !marked(p.volumes, state.Generation) || !p.cfg.on(ruleFreshMarks) {
 		return nil
 	}
 	if _, err := p.register(ctx, state.Generation); err != nil {

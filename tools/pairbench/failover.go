@@ -47,6 +47,12 @@ func hostDies(ctx context.Context, l *lab, s subject, v values) error {
 	if err := l.keepWriting(ctx, s); err != nil {
 		return err
 	}
+	return l.loseHost(ctx, s, v)
+}
+
+// loseHost kills the primary's host, gives the word once the secondary may take over, and waits until the
+// guest runs there.
+func (l *lab) loseHost(ctx context.Context, s subject, v values) error {
 	mark := l.vms[pair.B].Events.Len()
 	killed := time.Now()
 	l.killHost(pair.A)

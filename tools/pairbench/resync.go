@@ -9,7 +9,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/belay-vm/belay/qmp"
 	"github.com/belay-vm/belay/tools/pair"
 )
 
@@ -50,21 +49,7 @@ func resync(ctx context.Context, l *lab, s subject, v values) (err error) {
 
 // moveGuest kills the primary's host and has the guest answer at the secondary.
 func (l *lab) moveGuest(ctx context.Context, s subject) error {
-	mark := l.vms[pair.B].Events.Len()
-	l.killHost(pair.A)
-	exit, err := l.vms[pair.B].Events.Await(ctx, mark, qmp.EventColoExit)
-	if err != nil {
-		return err
-	}
-	if s.free != nil {
-		if err := s.free(ctx, l); err != nil {
-			return err
-		}
-	}
-	if err := s.word(ctx, l); err != nil {
-		return err
-	}
-	if _, err := l.resumed(ctx, exit); err != nil {
+	if err := l.loseHost(ctx, s, values{}); err != nil { // how long that takes is another part's
 		return err
 	}
 	return l.vms[pair.B].TakeOver(ctx)
