@@ -90,10 +90,7 @@ func (s *Server) negotiate(c *client, call Call) {
 		c.send(answer{Error: generic("Capability oob is not available"), ID: call.ID})
 		return
 	}
-	c.send(answer{Return: struct{}{}, ID: call.ID})
-	c.mu.Lock()
-	c.negotiated = true
-	c.mu.Unlock()
+	c.agree(answer{Return: struct{}{}, ID: call.ID})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	close(s.arrived)

@@ -227,11 +227,26 @@ func (c *client) ready() bool {
 
 // send writes one message as a line.
 func (c *client) send(v any) {
+	text := line(v)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, _ = c.conn.Write(text)
+}
+
+// agree sends the answer to the negotiation. Whoever has it gets every event from then on, and no event
+// comes before it.
+func (c *client) agree(v any) {
+	text := line(v)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, _ = c.conn.Write(text)
+	c.negotiated = true
+}
+
+func line(v any) []byte {
 	text, err := json.Marshal(v)
 	if err != nil {
 		panic(err) // the test gave a result that is no JSON
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	_, _ = c.conn.Write(append(text, "\r\n"...))
+	return append(text, "\r\n"...)
 }
