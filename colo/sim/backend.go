@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/belay-vm/belay/colo"
@@ -45,7 +46,7 @@ type backend struct {
 	taken    map[uint64]bool // requests that the process before this one had taken
 	draining bool            // all of them; a Quiesced is due
 
-	boot    hostClock
+	boot    *hostClock
 	paused  time.Duration // not scheduled until then
 	fails   bool          // its disk
 	serving bool          // s was promoted
@@ -54,7 +55,7 @@ type backend struct {
 
 func (w *world) newBackend(name string) *backend {
 	b := &backend{world: w, name: name, witness: true, guarded: w.pairs%2 == 0, inbox: inbox{poke: w.poke}}
-	b.boot = hostClock{rate: 1 + w.drift*(2*w.rng.Float64()-1)}
+	b.boot = &hostClock{rate: 1 + w.drift*(2*w.rng.Float64()-1)}
 	b.mirror = pipe{clock: &w.clock, least: 20 * time.Microsecond, most: 500 * time.Microsecond}
 	b.oob = pipe{clock: &w.clock, least: 20 * time.Microsecond, most: 400 * time.Microsecond}
 	w.backends = append(w.backends, b)
@@ -373,14 +374,14 @@ func (b *backend) lose(cause string) {
 }
 
 // hostClock is the boot clock of a host, which is a little fast or slow, and jumps when the host was
-// suspended.
+// suspended. Any goroutine may ask.
 type hostClock struct {
 	rate float64
-	jump time.Duration
+	jump atomic.Int64 // ns
 }
 
 func (c *hostClock) at(now time.Duration) time.Duration {
-	return time.Duration(float64(now)*c.rate) + c.jump
+	return time.Duration(float64(now)*c.rate) + time.Duration(c.jump.Load())
 }
 
 // time is the host's boot clock.

@@ -153,7 +153,7 @@ func (w *world) happen(f fault) {
 	case faultPauseS:
 		w.pause(w.s)
 	case faultSuspendP:
-		w.p.boot.jump += w.between(0, 2*promiseTime)
+		w.p.boot.jump.Add(int64(w.between(0, 2*promiseTime)))
 	case faultMirrorBackP:
 		w.partition(faultMirror)
 		w.after(w.between(0, 15*time.Millisecond), func() { w.happen(faultBackP) })

@@ -373,18 +373,33 @@ func (s *simSide) Lose(cause string) {
 	}
 }
 
-// State is read while everybody is at rest.
+// State is asked for while everybody is at rest.
 func (s *simSide) State() sim.State {
-	p, f := s.pair, s.pair.fence
-	st := sim.State{Stopped: f.stopped || s.isDead(), Text: p.role() + " " + p.phase()}
-	st.Shows = !st.Stopped && f.until.Load() > int64(f.clock())
+	p := s.atRest()
+	st := sim.State{Stopped: p.stopped || s.isDead()}
+	st.Shows = !st.Stopped && s.pair.fence.until.Load() > int64(s.pair.fence.clock())
 	if p.secondary {
+		st.Text = "secondary " + p.s.Phase().String()
 		st.Poisoned, st.Bound = p.s.Phase() == colo.SecondaryPoisoned, p.s.Bound()
 		return st
 	}
+	st.Text = "primary " + p.p.Phase().String()
 	st.Bound = p.p.Bound()
 	st.Protected, st.Alone = p.p.Protected(), p.p.Phase() == colo.PrimaryAlone && !s.isDead()
 	return st
+}
+
+type resting struct {
+	p                  colo.Primary
+	s                  colo.Secondary
+	secondary, stopped bool
+}
+
+// atRest copies what the bubble leaves alone until it goes on, which the race detector does not know.
+//
+//go:norace
+func (s *simSide) atRest() resting {
+	return resting{s.pair.p, s.pair.s, s.pair.secondary, s.pair.fence.stopped}
 }
 
 // Content reads a disk.
