@@ -113,14 +113,14 @@ type Pair struct {
 	leaving    error
 	quit       bool
 	seeking    bool
-	sought     bool     // the peer of the beginning
-	busy       bool     // a secondary has a session
-	follows    bool     // a secondary's QEMU is there and takes a guest
-	unfit      error    // why the one that is there does not
-	known      bool     // and the machine knows of it
-	keeping    bool     // the disks are being made durable
-	keptEpoch  int64    // the newest that is; -1: none
-	keptBases  []uint32 // its points, by disk
+	sought     bool        // the peer of the beginning
+	busy       bool        // a secondary has a session
+	follows    bool        // a secondary's QEMU is there and takes a guest
+	unfit      error       // why the one that is there does not
+	known      bool        // and the machine knows of it
+	keeping    bool        // the disks are being made durable
+	keptMark   mirror.Mark // the newest that is; of mirror.Base: none
+	keptBases  []uint32    // its points, by disk
 
 	saying sync.WaitGroup // words to the peer
 	status statusBoard
@@ -140,7 +140,7 @@ func newPair(cfg Config, role checkpoint.Role) (*Pair, error) {
 		cfg: cfg, log: cfg.Log, mail: newMailbox(), secondary: role == checkpoint.RoleSecondary,
 		timers: map[colo.Timer]*time.Timer{}, front: make(chan struct{}),
 		voice: newMailbox(), mute: make(chan struct{}),
-		decided: make(chan struct{}, 1), ctx: context.Background(), keptEpoch: mirror.Base,
+		decided: make(chan struct{}, 1), ctx: context.Background(), keptMark: mirror.Mark{Epoch: mirror.Base},
 	}
 	p.status.now.Epoch = mirror.Base
 	p.fence = newFence(p.clock(), p.post, cfg.Times.HoldTotal)

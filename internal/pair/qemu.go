@@ -40,7 +40,8 @@ type qemu struct {
 	guard *guard.Keeper // may be nil
 	cards *cards
 
-	connected func(*qmp.Client) // called for each QEMU, before its events are given
+	open      func(pid int) *os.File // gives a pidfd; nil: the process is not to be seen from here
+	connected func(*qmp.Client)      // called for each QEMU, before its events are given
 
 	mu      sync.Mutex
 	client  *qmp.Client // the last one; may have ended
@@ -51,7 +52,7 @@ type qemu struct {
 }
 
 func newQEMU(log hclog.Logger, guard *guard.Keeper, cards *cards, post func(colo.Event)) *qemu {
-	return &qemu{log: log, guard: guard, cards: cards, post: post}
+	return &qemu{log: log, guard: guard, cards: cards, post: post, open: openProcess}
 }
 
 // follow gives events until ctx ends. Its error says that the sockets cannot be QEMU's.
@@ -99,12 +100,7 @@ func (q *qemu) take(e qmp.Event) {
 
 // begin takes in a new QEMU.
 func (q *qemu) begin(c *qmp.Client) {
-	var process *os.File
-	if pid := c.PID(); pid != 0 {
-		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
-			process = os.NewFile(uintptr(fd), "pidfd") // closed when nobody has it any more
-		}
-	}
+	process := q.open(c.PID())
 	if process == nil {
 		q.log.Warn("QEMU's process is not to be seen from here: it cannot be ended", "pid", c.PID())
 	}
@@ -114,6 +110,18 @@ func (q *qemu) begin(c *qmp.Client) {
 	q.mu.Unlock()
 	q.log.Info("QEMU is there", "pid", c.PID(), "version", c.Version().String(), "oob", c.OOB())
 	q.connected(c)
+}
+
+// openProcess opens a process by its number, which is zero if it is of another name space.
+func openProcess(pid int) *os.File {
+	if pid == 0 {
+		return nil
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil
+	}
+	return os.NewFile(uintptr(fd), "pidfd") // closed when nobody has it any more
 }
 
 // lost says whether only the monitor or QEMU itself is gone. A process that ends closes its sockets a

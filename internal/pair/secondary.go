@@ -215,14 +215,14 @@ func (p *Pair) answerPeer(a colo.Action) bool {
 
 // report says that an epoch is current, and has it made durable afterwards.
 func (p *Pair) report(epoch uint64) {
-	durable := p.keptEpoch
+	durable := p.keptMark.Epoch
 	p.say(func(s *mirror.Session) error { return s.Report(epoch, durable) })
 	p.status.committed(epoch)
 	if p.keeping {
 		return
 	}
 	p.keeping = true
-	bases := p.sink.bases()
+	mark, bases := mirror.Mark{Generation: p.generation, Epoch: int64(epoch)}, p.sink.bases()
 	p.work.Go(func() {
 		err := error(nil)
 		for _, v := range p.volumes {
@@ -235,19 +235,19 @@ func (p *Pair) report(epoch uint64) {
 				p.take(colo.WriteFailed{}) // what they show from now on nobody knows
 				return
 			}
-			p.kept(epoch, bases)
+			p.kept(mark, bases)
 		})
 	})
 }
 
 // kept notes a durable epoch. What the primary was told of before stays: it may not know yet.
-func (p *Pair) kept(epoch uint64, bases []uint32) {
+func (p *Pair) kept(mark mirror.Mark, bases []uint32) {
 	for i, v := range p.volumes {
 		if p.keptBases != nil {
 			v.hold(p.keptBases[i])
 		}
 	}
-	p.keptEpoch, p.keptBases = int64(epoch), bases
+	p.keptMark, p.keptBases = mark, bases
 }
 
 // meet takes a new QEMU in. A primary with a guest looks for its peer now; a secondary's QEMU must know

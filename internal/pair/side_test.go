@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -104,14 +105,8 @@ func (s *side) serve(salt uint64) {
 	socket := filepath.Join(s.t.TempDir(), "disk")
 	l, err := net.Listen("unix", socket)
 	must(s.t, err)
-	q := s.pair.qemu.(*qemu)
-	connected := q.connected
-	q.connected = func(c *qmp.Client) { // what listens on the monitor's socket is this process
-		q.mu.Lock()
-		q.process = s.machine.pidfd
-		q.mu.Unlock()
-		connected(c)
-	}
+	q := s.pair.qemu.(*qemu) // what listens on the monitor's socket is this process
+	q.open = func(int) *os.File { return s.machine.pidfd }
 	ctx, leave := context.WithCancel(context.Background())
 	serving, stop := context.WithCancel(context.Background())
 	s.leave = leave

@@ -237,8 +237,8 @@ func (s *simSide) fall(kind disktest.Kind) {
 	for _, d := range s.disks {
 		s.left = append(s.left, d.Cut(kind))
 	}
-	if p := s.pair; p != nil && p.secondary && p.keptEpoch != mirror.Base {
-		s.kept = mirror.Mark{Generation: p.generation, Epoch: p.keptEpoch}
+	if p := s.pair; p != nil && p.secondary && p.keptMark.Epoch != mirror.Base {
+		s.kept = p.keptMark
 	}
 	for _, c := range s.conns {
 		c.off()
