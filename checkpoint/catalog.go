@@ -108,6 +108,9 @@ func (c *catalog) encodedLen() int {
 	return n + catalogBranchLen*len(c.branches) + catalogRunLen*len(c.runs) + catalogFreeLen*len(c.free)
 }
 
+// pages returns how many pages that is.
+func (c *catalog) pages() uint64 { return pagesOf(uint64(c.encodedLen())) }
+
 // encodeCatalog returns the catalog's bytes. Its lists are within their limits.
 func encodeCatalog(c *catalog) []byte {
 	p := make([]byte, 0, c.encodedLen())

@@ -178,7 +178,16 @@ func (w *pageFile) reserve(n uint64) pageExtent {
 	return x
 }
 
-// unused takes back pages that take returned and nobody wrote.
+// append returns n pages at the end of the file.
+func (w *pageFile) append(n uint64) pageExtent {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	x := pageExtent{w.taken.n, n}
+	w.keep(x)
+	return x
+}
+
+// unused takes back the last of pages that were given and that nobody wrote.
 func (w *pageFile) unused(x pageExtent) {
 	if x.n == 0 {
 		return

@@ -130,24 +130,36 @@ func (s *Store) writePages(sn *snapshot) error {
 	return s.writeCatalog(sn)
 }
 
-// writeCatalog writes the catalog to fresh pages of its own. It lists the free pages, of which it
-// takes some: so it takes as many as the list needs at its longest.
+// writeCatalog writes the catalog to fresh pages of its own.
 func (s *Store) writeCatalog(sn *snapshot) error {
 	c := &sn.catalog
 	if old := s.super.catalog; old.page != 0 {
 		s.pages.supersede(pageExtent{old.page, pagesOf(old.bytes)})
 	}
-	c.free = s.pages.freeList()
-	at := s.pages.reserve(pagesOf(uint64(c.encodedLen() + catalogFreeLen)))
-	c.free, c.mapPages = s.pages.freeList(), s.pages.length()
+	at := s.placeCatalog(c)
 	p := encodeCatalog(c)
 	sn.at = catalogRef{page: at.page, bytes: uint64(len(p)), gen: c.gen, crc: catalogSum(p)}
-	if pagesOf(sn.at.bytes) > at.n {
-		invariant("a catalog outgrew its pages")
-	}
-	padded := make([]byte, pagesOf(sn.at.bytes)*pageSize)
+	padded := make([]byte, at.n*pageSize)
 	copy(padded, p)
 	return s.pages.writeAt(at.page, padded)
+}
+
+// placeCatalog takes as many pages for a catalog as it is long. It lists the free ones, of which it takes
+// some: that can make the list longer, or shorter, by what goes to another page. At the end of the file it
+// takes none.
+func (s *Store) placeCatalog(c *catalog) pageExtent {
+	c.free = s.pages.freeList()
+	at := s.pages.reserve(c.pages())
+	if c.free = s.pages.freeList(); c.pages() != at.n {
+		s.pages.unused(at)
+		c.free = s.pages.freeList()
+		at = s.pages.append(c.pages())
+	}
+	c.free, c.mapPages = s.pages.freeList(), s.pages.length()
+	if c.pages() != at.n {
+		invariant("a catalog outgrew its pages")
+	}
+	return at
 }
 
 func pagesOf(bytes uint64) uint64 { return (bytes + pageSize - 1) / pageSize }
