@@ -171,7 +171,7 @@ func (s *secondary) onRings(e Event) bool {
 func (s *secondary) onMirror(e Event) bool {
 	switch e := e.(type) {
 	case PeerUp:
-		s.link = s.phase == SecondaryWaiting
+		s.peerUp()
 	case Sealed, Complete, RingsStarting:
 		s.fromPeer(e)
 	case RenewalAsked:

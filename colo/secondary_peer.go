@@ -7,14 +7,29 @@ package colo
 // x-colo-lost-heartbeat, which lets S talk to the world. The yank needs nobody's leave: it takes only s's
 // own chance to follow p, which without the mirror connection is gone.
 
+// peerUp: what s is synchronised with may become its own. While that was not so promises were given for
+// nothing, and nobody counted them; the newest may be as new as this.
+func (s *secondary) peerUp() {
+	s.link = s.phase == SecondaryWaiting
+	if s.link {
+		s.count()
+	}
+}
+
 // renew promises once more not to take over. The timer runs before the promise is on its way.
 func (s *secondary) renew() {
 	if !s.link || s.phase != SecondaryWaiting && s.phase != SecondaryFollowing {
 		return
 	}
+	s.count()
+	s.do(Renew{})
+}
+
+// count binds s by a promise from now on.
+func (s *secondary) count() {
 	s.seq++
 	s.promise = s.seq
-	s.do(StartTimer{Promise, s.seq}, Renew{})
+	s.do(StartTimer{Promise, s.seq})
 }
 
 func (s *secondary) peerLost(cause string) {

@@ -6,7 +6,7 @@ import (
 )
 
 // following is a secondary that has loaded epoch 0, whose one ring runs, and whose primary runs.
-const following = "up seal:0=7 complete:0 RESUME loaded:0 start=7 passed starting:0 passed "
+const following = "up free seal:0=7 complete:0 RESUME loaded:0 start=7 passed starting:0 passed "
 
 // stopped is the same one in a checkpoint: S stands, its own ring is at 5; P has sealed epoch 1 at 9.
 const stopped = following + "stop drained=5 STOP seal:1=9 complete:1 "
@@ -92,8 +92,10 @@ var secondaryScenes = []scene{
 	{"takeover: the other side was first", following + "lost EXIT", "beaten", "halt poison end-qemu"},
 	{"takeover: nobody knows", following + "lost EXIT", "unreachable unreachable won", "promote"},
 	{"takeover: not before epoch 0", "up seal:0=7", "lost", "halt poison end-qemu"},
-	{"takeover: not while epoch 0 loads", "up seal:0=7 complete:0 RESUME", "lost EXIT won loaded:0 won",
+	{"takeover: not while epoch 0 loads", "up free seal:0=7 complete:0 RESUME", "lost EXIT won loaded:0 won",
 		"yank ask promote"},
+	{"takeover: not before a promise of the synchronisation is over",
+		strings.Replace(following, "free ", "", 1) + "lost EXIT", "free won", "ask promote"},
 	{"a gap when nothing can load any more", following + "lost EXIT", "gap won promoted start=6",
 		"promote beat release"},
 

@@ -24,7 +24,7 @@ var brokens = []broken{
 	{name: "AnswerAfterAck", rule: colo.AnswerAfterAck},
 	{name: "AnnounceStarts", rule: colo.AnnounceStarts},
 	{name: "StartAfterAck", rule: colo.StartAfterAck, with: colo.CheckDigest,
-		only: []fault{faultMirrorBackP}, first: 2900},
+		only: []fault{faultMirrorBackP}, first: 6150},
 	{name: "AloneByWitness", rule: colo.AloneByWitness},
 	{name: "YankFirst", rule: colo.YankFirst},
 	{name: "HoldUnreachable", rule: colo.HoldUnreachable, harmless: "after the yank nothing loads " +

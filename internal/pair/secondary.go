@@ -169,7 +169,7 @@ func (p *Pair) tell(e colo.Event) {
 }
 
 // renewal passes a question for a promise on. Before there is anything to take over the promise is
-// cheap.
+// cheap: the machine counts one from PeerUp on, which outlasts all before.
 func (p *Pair) renewal(span time.Duration) {
 	p.promised = span
 	if p.known {
