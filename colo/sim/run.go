@@ -325,8 +325,12 @@ func (w *world) judge() string {
 	return end
 }
 
-// compare looks at all of the disks of who serves.
+// compare looks at all of the disks of who serves. One that failed when nobody else had the guest has lost
+// what it would.
 func (w *world) compare(b *backend) {
+	if b.fails {
+		return
+	}
 	for d := range w.disks {
 		tags, err := w.sides.Content(b.side, d)
 		if err == nil {

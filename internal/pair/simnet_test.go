@@ -15,6 +15,7 @@ import (
 
 // simConn is one end of a connection over the world's link.
 type simConn struct {
+	k     *simSides
 	host  *sim.Host // whose end it is
 	from  uint64    // its number there
 	other *simConn
@@ -30,11 +31,14 @@ type simConn struct {
 
 // simPipe connects two hosts.
 func simPipe(a, b *simSide) (*simConn, *simConn) {
-	x := &simConn{host: a.host, from: simFromConn + uint64(len(a.conns)), look: make(chan struct{}, 1)}
-	y := &simConn{host: b.host, from: simFromConn + uint64(len(b.conns)), look: make(chan struct{}, 1), other: x}
-	x.other = y
+	x, y := newSimConn(a), newSimConn(b)
+	x.other, y.other = y, x
 	a.conns, b.conns = append(a.conns, x), append(b.conns, y)
 	return x, y
+}
+
+func newSimConn(s *simSide) *simConn {
+	return &simConn{k: s.k, host: s.host, from: simFromConn + uint64(len(s.conns)), look: make(chan struct{}, 1)}
 }
 
 // Who wants something done of the world.
@@ -60,6 +64,7 @@ func (c *simConn) changed() {
 func (c *simConn) Read(p []byte) (int, error) {
 	for {
 		n, left, err := c.take(p)
+		c.k.jitter()
 		if n > 0 || err != nil {
 			return n, err
 		}
@@ -119,6 +124,7 @@ func (c *simConn) post(p []byte, end error) {
 }
 
 func (c *simConn) Write(p []byte) (int, error) {
+	c.k.jitter()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing/synctest"
@@ -38,18 +39,37 @@ type simSides struct {
 	without rule
 	broken  colo.Rule
 	all     []*simSide
+	waits   bool   // the world lets the sides run
+	dice    uint64 // of jitter
 }
 
 func newSimSides(seed uint64) *simSides {
-	k := &simSides{start: time.Now(), seed: seed}
+	k := &simSides{start: time.Now(), seed: seed, dice: seed}
 	k.witness = witness.NewMemory(k.now, 40*time.Millisecond)
 	return k
 }
 
 func (k *simSides) now() time.Duration { return time.Since(k.start) }
 
+// jitter lets the process's other goroutines go first, now and then: which of them does is nobody's
+// promise. The world's goroutine keeps its turn. (That only one goroutine runs at a time is what the race
+// detector does not know.)
+//
+//go:norace
+func (k *simSides) jitter() {
+	for k.waits {
+		k.dice = k.dice*6364136223846793005 + 1442695040888963407
+		if k.dice>>62 != 0 {
+			return
+		}
+		runtime.Gosched()
+	}
+}
+
 // Sleep lets the bubble's time pass.
 func (k *simSides) Sleep(until time.Duration, poke <-chan struct{}) time.Duration {
+	k.waits = true
+	defer func() { k.waits = false }()
 	synctest.Wait()
 	if left := until - k.now(); left > 0 {
 		timer := time.NewTimer(left)
@@ -177,7 +197,7 @@ func (s *simSide) init(from *simSide, make func(Config) (*Pair, error)) error {
 		Name: "sim", Stores: s.stores, Window: 4 << 20, MigrateURI: "sim", Times: simTimes,
 		Transport: mirror.Transport{Connect: s.connect, Timeout: simTimes.Silence},
 		Witness:   &simWitness{s.k.witness.For(hex.EncodeToString(id[:]), nil), s},
-		Clock:     func() time.Duration { return s.host.ClockAt(s.k.now()) },
+		Clock:     func() time.Duration { s.k.jitter(); return s.host.ClockAt(s.k.now()) },
 		Log:       hclog.New(&hclog.LoggerOptions{Output: simLog{s}, DisableTime: true}),
 	}
 	cfg.without = s.k.without
@@ -228,6 +248,14 @@ func (s *simSide) closeStores() {
 
 func (s *simSide) isDead() bool { return s.dead.Load() }
 
+// do has the world do something, unless the process died just before.
+func (s *simSide) do(a colo.Action) {
+	s.k.jitter()
+	if !s.isDead() {
+		s.host.Do(a)
+	}
+}
+
 // fall is the end of the process, as its disks and its connections see it. What still runs of it does no
 // more harm.
 func (s *simSide) fall(kind disktest.Kind) {
@@ -254,6 +282,7 @@ func simKind(power bool) disktest.Kind {
 
 // burn is called after each operation of a disk.
 func (s *simSide) burn(int) {
+	s.k.jitter()
 	if s.fuse.Add(-1) == 0 && !s.isDead() {
 		s.fall(simKind(s.power))
 		s.host.Post(simFromEnd, func() {
@@ -283,7 +312,7 @@ func (s *simSide) Take(e colo.Event) {
 	case colo.WriteFailed:
 		go func() {
 			s.pair.fence.failed(e.Disk)
-			s.host.Do(colo.PassErrors(e))
+			s.do(colo.PassErrors(e))
 		}()
 	case colo.Failover:
 		go func() { _ = s.pair.Failover(context.Background()) }() // a refusal is an answer
@@ -345,7 +374,7 @@ func (s *simSide) Show(tell func()) {
 	s.shown++
 	from := simFromShow + s.shown
 	go func() {
-		if s.pair.fence.Pass(func() bool { return false }) == blk.Show {
+		if s.pair.fence.Pass(func() bool { return false }) == blk.Show && !s.isDead() {
 			s.host.Post(from, tell)
 		}
 	}()
@@ -436,13 +465,13 @@ func (q simQEMU) follow(ctx context.Context, _ qmp.Sockets) error { <-ctx.Done()
 func (q simQEMU) look(context.Context, bool) []pairview.Finding   { return nil }
 func (q simQEMU) follower(context.Context, string) error          { return nil }
 func (q simQEMU) leftColo(context.Context) bool                   { return false }
-func (q simQEMU) setBarrier(seq uint64)                           { q.s.host.Do(colo.Barrier{Seq: seq}) }
-func (q simQEMU) yank()                                           { q.s.host.Do(colo.Yank{}) }
+func (q simQEMU) setBarrier(seq uint64)                           { q.s.do(colo.Barrier{Seq: seq}) }
+func (q simQEMU) yank()                                           { q.s.do(colo.Yank{}) }
 func (q simQEMU) compare(context.Context) error                   { return nil }
-func (q simQEMU) lostHeartbeat(bool)                              { q.s.host.Do(colo.LostHeartbeat{}) }
-func (q simQEMU) end(why string)                                  { q.s.host.Do(colo.EndQEMU{Why: why}) }
+func (q simQEMU) lostHeartbeat(bool)                              { q.s.do(colo.LostHeartbeat{}) }
+func (q simQEMU) end(why string)                                  { q.s.do(colo.EndQEMU{Why: why}) }
 func (q simQEMU) migrate(context.Context, time.Duration, string, string) error {
-	q.s.host.Do(colo.StartColo{})
+	q.s.do(colo.StartColo{})
 	return nil
 }
 
@@ -453,9 +482,9 @@ type simFront struct {
 }
 
 func (f simFront) ring(queue int) colo.Ring { return colo.Ring{Disk: f.disk, Queue: queue} }
-func (f simFront) drain(queue int)          { f.s.host.Do(colo.Drain{Ring: f.ring(queue)}) }
-func (f simFront) answer(queue int)         { f.s.host.Do(colo.AnswerStop{Ring: f.ring(queue)}) }
-func (f simFront) release(queue int)        { f.s.host.Do(colo.Release{Ring: f.ring(queue)}) }
+func (f simFront) drain(queue int)          { f.s.do(colo.Drain{Ring: f.ring(queue)}) }
+func (f simFront) answer(queue int)         { f.s.do(colo.AnswerStop{Ring: f.ring(queue)}) }
+func (f simFront) release(queue int)        { f.s.do(colo.Release{Ring: f.ring(queue)}) }
 func (f simFront) hangUp()                  {}
 
 // still stills all disks for the first one.
@@ -463,7 +492,7 @@ func (f simFront) still() (colo.Digests, error) {
 	if f.disk > 0 {
 		return nil, nil
 	}
-	f.s.host.Do(colo.DrainAll{})
+	f.s.do(colo.DrainAll{})
 	select {
 	case d := <-f.s.quiesced:
 		return d, nil
@@ -482,6 +511,7 @@ func (w *simWitness) ask(ctx context.Context, do func() error) error {
 	if w.s.direct {
 		return do()
 	}
+	w.s.k.jitter()
 	answer, h := make(chan error, 1), w.s.host
 	delay := func() time.Duration { return h.Between(200*time.Microsecond, 3*time.Millisecond) }
 	h.Post(simFromWitness, func() {
