@@ -16,8 +16,9 @@ import (
 )
 
 var (
-	crashCuts = flag.Int("crash.cuts", 3000, "how many cuts TestCrash makes")
-	crashSeed = flag.Uint64("crash.seed", 0, "the one seed that TestCrash runs; 0: as many as it takes")
+	crashCuts  = flag.Int("crash.cuts", 3000, "how many cuts TestCrash makes")
+	crashFirst = flag.Uint64("crash.first", 1, "the seed that TestCrash begins with")
+	crashSeed  = flag.Uint64("crash.seed", 0, "the one seed that TestCrash runs; 0: as many as it takes")
 )
 
 // cutsPerSeed is how many cuts a seed's workload gets, one after every operation from a random
@@ -37,7 +38,7 @@ func TestCrash(t *testing.T) {
 		return
 	}
 	begun := time.Now()
-	seeds, cuts, err := crashMany(1, *crashCuts, 1<<40, nil)
+	seeds, cuts, err := crashMany(*crashFirst, *crashCuts, 1<<40, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -96,9 +96,11 @@ func (r *rig) start() {
 		return
 	}
 	keep := r.rng.IntN(2) == 0
-	var p Point
-	var err error
-	p, err = r.s.Start("", keep)
+	name := ""
+	if keep { // as all are that have a name
+		name = r.name()
+	}
+	p, err := r.s.Start(name, keep)
 	if r.refused(err, "start") {
 		return
 	}

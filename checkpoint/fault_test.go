@@ -13,22 +13,24 @@ import (
 	"github.com/belay-vm/belay/internal/disktest"
 )
 
-var faultSeed = flag.Uint64("fault.seed", 0, "the one seed that TestFault runs")
-
-// faultSeeds is how many workloads there are; each is run once for every operation that may fail.
-const (
-	faultSeeds = 6
-	faultOps   = 60
+var (
+	faultSeed  = flag.Uint64("fault.seed", 0, "the one seed that TestFault runs")
+	faultFirst = flag.Uint64("fault.first", 1, "the seed that TestFault begins with")
+	faultSeeds = flag.Uint64("fault.seeds", 6, "how many workloads TestFault runs")
 )
+
+// faultOps is how often each workload is run, with another operation that fails.
+const faultOps = 60
 
 // TestFault makes one operation of the disk fail, each of a workload in turn: what fails says so
 // with a type, and nothing that was promised is lost.
 func TestFault(t *testing.T) {
 	defer loosened()()
-	for seed := uint64(1); seed <= faultSeeds; seed++ {
-		if *faultSeed != 0 && seed != *faultSeed {
-			continue
-		}
+	first, n := *faultFirst, *faultSeeds
+	if *faultSeed != 0 {
+		first, n = *faultSeed, 1
+	}
+	for seed := first; seed < first+n; seed++ {
 		for k := 1; k <= faultOps; k++ {
 			if err := faultRun(seed, k); err != nil {
 				t.Fatalf("seed %d, operation %d fails: %v", seed, k, err)

@@ -8,6 +8,7 @@ import (
 )
 
 var (
+	modelFirst = flag.Uint64("model.first", 1, "the seed that TestModel begins with")
 	modelSeed  = flag.Uint64("model.seed", 0, "the one seed that TestModel runs; 0: model.seeds of them")
 	modelSeeds = flag.Int("model.seeds", 60, "how many seeds TestModel runs")
 )
@@ -19,7 +20,7 @@ const modelDeeds = 1500
 // the ledger: what is read, every point, the counts of every slot.
 func TestModel(t *testing.T) {
 	defer loosened()()
-	first, n := uint64(1), *modelSeeds
+	first, n := *modelFirst, *modelSeeds
 	if *modelSeed != 0 {
 		first, n = *modelSeed, 1
 	}

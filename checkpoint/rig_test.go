@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -30,6 +31,7 @@ type plan struct {
 	often     bool // small writes, and flushes between them: quick ones
 	frees     bool // a quick flush gives slots back
 	wraps     bool // intents are written over before a proof takes their place
+	named     bool // points that are kept have names, so long that a catalog ends near the end of a page
 }
 
 func newPlan(seed uint64) plan {
@@ -57,6 +59,7 @@ func newPlan(seed uint64) plan {
 		p.aged = 900 + rng.IntN(400)
 	}
 	p.flushOften(rand.New(rand.NewPCG(seed, 4)))
+	p.named = rand.New(rand.NewPCG(seed, 5)).IntN(3) == 0
 	return p
 }
 
@@ -101,6 +104,19 @@ type rig struct {
 	views   []openView
 	staged  *stagedState
 	tracked *tracking
+}
+
+// name is one for the next point. A point alone is not as long as a page, several may be.
+func (r *rig) name() string {
+	if !r.named {
+		return ""
+	}
+	name, c := fmt.Sprintf("%d-", r.s.epoch), r.s.catalog()
+	left := blockSize - (c.encodedLen()+catalogPointHead)%blockSize
+	if left -= r.rng.IntN(16) * 8; left < len(name) || left > maxName {
+		left = maxName - r.rng.IntN(50)
+	}
+	return name + strings.Repeat("x", left-len(name))
 }
 
 // failure is how a rig ends.
