@@ -101,10 +101,13 @@ func (r *rig) loadOnto(base *mark) {
 	at := l.tick()
 	made := &mark{id: uint32(r.s.epoch), line: l.line, tags: slices.Clone(base.tags), size: l.size, parent: base,
 		at: at, retired: true}
-	for i := range made.tags { // what lies beyond the end stays as it is
+	const per = blockSize / sectorSize
+	end := int(l.size / sectorSize)
+	_, stays := st.tags[end-1] // what a staged block has beyond the end of the disk
+	for i := range made.tags {
 		if t, ok := st.tags[i]; ok {
 			made.tags[i] = t
-		} else if int64(i) >= l.size/sectorSize {
+		} else if stays && i >= end && i/per == (end-1)/per {
 			made.tags[i] = l.current()[i]
 		}
 	}
