@@ -16,11 +16,20 @@ import (
 var (
 	faultSeed  = flag.Uint64("fault.seed", 0, "the one seed that TestFault runs")
 	faultFirst = flag.Uint64("fault.first", 1, "the seed that TestFault begins with")
-	faultSeeds = flag.Uint64("fault.seeds", 6, "how many workloads TestFault runs")
+	faultSeeds = flag.Uint64("fault.seeds", 12, "how many workloads TestFault runs")
 )
 
 // faultOps is how often each workload is run, with another operation that fails.
 const faultOps = 60
+
+// foundFaults are what a fault of the store was found by.
+var foundFaults = []struct {
+	seed uint64
+	op   int
+}{
+	{115, 8},  // a quick flush counted on its sync during that of a round, which failed
+	{156, 58}, // a store that had stopped merged what the kernel had dropped, and wrote it with an intent
+}
 
 // TestFault makes one operation of the disk fail, each of a workload in turn: what fails says so
 // with a type, and nothing that was promised is lost.
@@ -29,6 +38,11 @@ func TestFault(t *testing.T) {
 	first, n := *faultFirst, *faultSeeds
 	if *faultSeed != 0 {
 		first, n = *faultSeed, 1
+	}
+	for _, f := range foundFaults {
+		if err := faultRun(f.seed, f.op); err != nil {
+			t.Fatalf("seed %d, operation %d fails: %v", f.seed, f.op, err)
+		}
 	}
 	for seed := first; seed < first+n; seed++ {
 		for k := 1; k <= faultOps; k++ {

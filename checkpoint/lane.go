@@ -129,7 +129,7 @@ func (l *lane) bounce(w *work) []byte {
 // Submit takes a request into the batch that the next Dispatch starts.
 func (l *lane) Submit(r *bio.Request) {
 	w := &l.works[r.Tag]
-	w.req, w.err, w.alone = r, nil, false
+	w.req, w.err, w.alone, w.upTo = r, nil, false, 0
 	w.off, w.end = r.Off, r.Off
 	l.inFlight++
 	if err := l.s.admit(r); err != nil {

@@ -81,7 +81,7 @@ func (l *lane) launch() {
 func (l *lane) landed(o *op, res int32) {
 	switch {
 	case o.kind == opSync:
-		l.done(o, l.synced(o, res))
+		l.synced(o, res)
 	case res < 0:
 		l.over(o, l.opError(o, syscall.Errno(-res)))
 	case o.kind == opBase && int64(res) < o.bytes && o.off+int64(res) == l.s.base.size:

@@ -11,13 +11,19 @@ import (
 const maxVectors = bio.MaxVectors
 
 // placeAll gives slots to everything that waits for them. What arrived together lies side by side,
-// so that random writes of the guest become few sequential writes to the device. The store's
-// mutex is held.
+// so that random writes of the guest become few sequential writes to the device. A store that has stopped
+// writes no more: what was merged may come from pages that the kernel has dropped. The store's mutex is
+// held.
 func (l *lane) placeAll() {
 	var o *op
 	l.placing = l.placing[:0]
-	waiting := l.place.takeAll()
+	waiting, stopped := l.place.takeAll(), l.s.poisoned()
 	for w := waiting.pop(); w != nil; w = waiting.pop() {
+		if stopped != nil {
+			w.phase, w.err, w.alone = phasePlace, stopped, true
+			l.arrived.push(w)
+			continue
+		}
 		if !l.secure(l.need(w)) {
 			l.quit(w) // what it waits for may be what it keeps from being freed
 			l.parked.push(w)

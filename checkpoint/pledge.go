@@ -64,7 +64,7 @@ func (l *lane) pledgeable(p *pledge, works []*work) bool {
 	p.places = p.places[:0]
 	blocks := uint64(0)
 	for _, w := range works {
-		if !w.small || w.alone {
+		if !w.small || w.alone || l.doubtful(w) {
 			return false
 		}
 		for _, x := range w.placed {
@@ -78,6 +78,12 @@ func (l *lane) pledgeable(p *pledge, works []*work) bool {
 		}
 	}
 	return blocks > 0
+}
+
+// doubtful reports whether a work may have merged what a sync that fails just now has dropped. An intent
+// would make that be found again, with the right checksum. The store's mutex is held.
+func (l *lane) doubtful(w *work) bool {
+	return (w.head.used || w.tail.used) && (l.s.syncs.open > 0 || l.s.syncs.quick)
 }
 
 // mapped makes the map of the edges resident and reports whether it could.

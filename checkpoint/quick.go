@@ -9,23 +9,26 @@ import (
 // is enough when all that the newest durable proof does not cover has intents. It gives no slots
 // back: recovery may still need those that were given up, to verify what an intent says.
 
-// syncs knows who syncs the data area. After a sync that failed a later one may succeed and mean
-// nothing; so a quick flush does not begin while the outcome of another sync is open, but waits for
-// it and takes what waits meanwhile along, and a round's sync does not count before that of a quick
-// one that began earlier is known. The store's mutex guards it.
+// syncs knows who syncs the data area. Of two syncs that meet, the kernel may tell only one that it lost
+// a page, and a later one may succeed and mean nothing. So none counts before the outcome of every other is
+// known that was under way with it; and a quick flush does not even begin while there is one, but waits and
+// takes what waits meanwhile along. The store's mutex guards it.
 type syncs struct {
 	quick   bool          // a lane has one in its engine
 	number  uint64        // of quick ones so far
-	rounds  int           // by other goroutines
+	rounds  int           // by other goroutines, until they count
+	open    int           // of those, whose outcome is not known yet
 	late    []flushWaiter // quick flushes that wait
-	covered position      // of the journal: a quick flush has made everything before it durable
+	unsure  position      // of the journal: quick flushes that do not count yet have got so far
+	covered position      // a quick flush has made everything before it durable
 }
 
 // planFlush answers a flush that has nothing to do, and plans a quick one or has the flusher do a
 // round. The store's mutex is held.
 func (l *lane) planFlush(w *work) {
 	s := l.s
-	if err := s.poisoned(); err != nil || s.durable() || s.journal.tail() == s.syncs.covered {
+	covered := s.journal.tail() == s.syncs.covered || w.upTo > 0 && w.upTo <= s.syncs.covered
+	if err := s.poisoned(); err != nil || s.durable() || covered {
 		l.finish(w, err)
 		return
 	}
@@ -50,8 +53,8 @@ func (l *lane) planFlush(w *work) {
 	}
 }
 
-// synced ends a quick flush: its outcome is that of the operation.
-func (l *lane) synced(o *op, res int32) error {
+// synced ends a quick flush: its outcome is that of the operation, if nobody else's is open.
+func (l *lane) synced(o *op, res int32) {
 	s := l.s
 	var err error
 	if res < 0 {
@@ -59,17 +62,35 @@ func (l *lane) synced(o *op, res int32) error {
 		err = s.poison(syscall.Errno(-res))
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.syncs.quick = false
 	if err == nil {
 		err = s.poisoned()
 	}
-	if err == nil {
+	open := err == nil && s.syncs.open > 0
+	switch {
+	case open:
+		s.syncs.unsure = max(s.syncs.unsure, o.upTo)
+		l.doubt(o)
+	case err == nil:
 		s.syncs.covered = max(s.syncs.covered, o.upTo)
 		s.stats.quick.Add(1)
 	}
 	s.wakeLate(l)
-	return err
+	s.mu.Unlock()
+	if !open {
+		l.done(o, err)
+	}
+}
+
+// doubt lets the works of a quick flush wait until it is known what it was worth. The mutex is held.
+func (l *lane) doubt(o *op) {
+	for _, w := range o.works {
+		w.ops--
+		w.upTo = o.upTo
+		l.handedBack(w)
+		l.s.syncs.late = append(l.s.syncs.late, flushWaiter{lane: l, tag: w.tag})
+	}
+	l.idle = append(l.idle, o)
 }
 
 // wakeLate lets quick flushes go on that waited for a sync to end. Those of the lane that calls
@@ -93,6 +114,7 @@ func (s *Store) wakeLate(caller *lane) {
 func (s *Store) dataSync() error {
 	s.mu.Lock()
 	s.syncs.rounds++
+	s.syncs.open++
 	before := s.syncs.number
 	s.mu.Unlock()
 	err := s.data.Sync()
@@ -100,25 +122,31 @@ func (s *Store) dataSync() error {
 		s.journal.distrust()
 		err = s.poison(err)
 	}
-	s.awaitQuick(before)
+	s.mu.Lock()
+	s.syncs.open--
+	s.mu.Unlock()
+	s.awaitOthers(before)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.syncs.rounds--
-	s.wakeLate(nil)
 	if err == nil {
 		err = s.poisoned()
 	}
+	if err == nil && s.syncs.open == 0 {
+		s.syncs.covered = max(s.syncs.covered, s.syncs.unsure)
+	}
+	s.wakeLate(nil)
 	return err
 }
 
-// awaitQuick waits until the outcome of a quick flush's sync is known, given its number. It hardly
-// ever has to: that one began earlier than the one that has just ended. And it does not wait for
+// awaitOthers waits until the outcome of every sync is known that was under way when this one ended, of
+// a quick flush's given its number. It hardly ever has to: those began earlier. And it does not wait for
 // ever, because an engine that fails reports nothing any more.
-func (s *Store) awaitQuick(number uint64) {
+func (s *Store) awaitOthers(number uint64) {
 	const pause, limit = 100 * time.Microsecond, time.Second
 	for end := time.Now().Add(limit); !s.background.manual && time.Now().Before(end); time.Sleep(pause) {
 		s.mu.Lock()
-		open := s.syncs.quick && s.syncs.number == number
+		open := s.syncs.quick && s.syncs.number == number || s.syncs.open > 0
 		s.mu.Unlock()
 		if !open {
 			return

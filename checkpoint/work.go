@@ -21,6 +21,8 @@ type work struct {
 	since uint64 // when the device got the first of them; 0: it has none
 	alone bool   // retried: shares no operation with others
 
+	upTo position // of a flush that waits to count: how far it got; 0: it does not
+
 	off, end    int64         // the window, in bytes of the disk
 	first, last block         // the blocks that the window covers whole: [first, last)
 	vec         []unix.Iovec  // the window's data, in pieces
