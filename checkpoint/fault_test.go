@@ -81,8 +81,8 @@ func faultRun(seed uint64, k int) (err error) {
 	}
 	rng := rand.New(rand.NewPCG(seed, uint64(k)))
 	cause := []unix.Errno{unix.EIO, unix.ENOSPC}[rng.IntN(2)]
-	r.faulty = true
-	r.disk.FailAt(r.disk.Ops()+k, cause)
+	r.faulty, r.failing = true, r.disk.Ops()+k
+	r.disk.FailAt(r.failing, cause)
 	for i := 0; i < 400 && !r.broken && r.s.poisoned() == nil && r.ledger.turn == nil; i++ {
 		r.attempt()
 	}

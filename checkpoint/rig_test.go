@@ -97,6 +97,7 @@ type rig struct {
 	watch   func(op int) // called after every operation of the disk
 	peek    func()       // called between the rows of a procedure
 	faulty  bool         // operations are made to fail
+	failing int          // the number of the one
 	broken  bool         // one has
 	working bool         // a lane is at it, or nobody may be
 	between bool         // two rows of a procedure

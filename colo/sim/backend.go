@@ -49,6 +49,7 @@ type backend struct {
 	boot    *hostClock
 	paused  time.Duration // not scheduled until then
 	fails   bool          // its disk
+	broken  bool          // for good: it may hold anything
 	serving bool          // s was promoted
 	served  uint64        // requests published lately
 }
@@ -109,7 +110,7 @@ func (b *backend) doRings(a colo.Action) bool {
 		b.at(a.Ring).released = true
 		b.pump(a.Ring)
 	case colo.PassErrors:
-		b.fails = false
+		b.fails = b.broken // then the guest is refused whatever it asks for
 	default:
 		return false
 	}
@@ -143,7 +144,7 @@ func (b *backend) pump(r colo.Ring) {
 
 // execute brings a request to the disk, if it is the disk that the guest means.
 func (b *backend) execute(req *request) {
-	if b.dead || !b.qemu.alive {
+	if b.dead || !b.qemu.alive || b.broken {
 		return // what may still reach a disk that serves no more does no harm
 	}
 	d := req.ring.Disk
@@ -156,7 +157,7 @@ func (b *backend) execute(req *request) {
 	}
 	err := b.side.Execute(b.request(req), b.expected(d))
 	if errors.Is(err, ErrDisk) {
-		b.fails = true
+		b.fails, b.broken = true, true
 		return
 	}
 	if err != nil {
