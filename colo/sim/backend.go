@@ -50,6 +50,7 @@ type backend struct {
 	paused  time.Duration // not scheduled until then
 	fails   bool          // its disk
 	broken  bool          // for good: it may hold anything
+	died    time.Duration // when its process did
 	serving bool          // s was promoted
 	served  uint64        // requests published lately
 }
@@ -337,7 +338,7 @@ func (b *backend) promoted() {
 	}
 	b.serving = true
 	b.qemu.mem.safe = b.qemu.mem.blocks
-	if b.peer.dead && b.peer.guarded && b.peer.qemu.alive {
+	if p := b.peer; p.dead && p.guarded && p.qemu.alive && b.now > p.died+guardTime {
 		b.failf("%s takes over from a guest that nobody ends", b.name)
 	}
 	if b.ended {
@@ -360,7 +361,7 @@ func (b *backend) die() {
 
 // gone is what others see of it.
 func (b *backend) gone() {
-	b.dead = true
+	b.dead, b.died = true, b.now
 	b.qemu.main.wake()
 	if b.guarded && b.side.State().Bound {
 		b.after(guardTime, b.qemu.die)
