@@ -146,7 +146,7 @@ func (s *Store) writeCatalog(sn *snapshot) error {
 
 // placeCatalog takes as many pages for a catalog as it is long. It lists the free ones, of which it takes
 // some: that can make the list longer, or shorter, by what goes to another page. At the end of the file it
-// takes none.
+// takes none, and the list stays as it is.
 func (s *Store) placeCatalog(c *catalog) pageExtent {
 	c.free = s.pages.freeList()
 	at := s.pages.reserve(c.pages())
@@ -155,7 +155,7 @@ func (s *Store) placeCatalog(c *catalog) pageExtent {
 		c.free = s.pages.freeList()
 		at = s.pages.append(c.pages())
 	}
-	c.free, c.mapPages = s.pages.freeList(), s.pages.length()
+	c.mapPages = s.pages.length()
 	if c.pages() != at.n {
 		invariant("a catalog outgrew its pages")
 	}
