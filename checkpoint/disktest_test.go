@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"errors"
 	"fmt"
+	"testing"
 
 	"golang.org/x/sys/unix"
 
@@ -19,6 +20,23 @@ func (d fakeFS) Create(name string) (File, error) { return fake(d.Disk.Create(na
 
 func (d fakeFS) Open(name string, m Mode) (File, error) {
 	return fake(d.Disk.Open(name, m&ReadOnly != 0, m&Direct != 0))
+}
+
+// fresh makes a small volume on a disk that lies, and opens it to be driven by hand.
+func fresh(t *testing.T, o Options) (*disktest.Disk, *Store) {
+	t.Helper()
+	disk := disktest.New(1)
+	t.Cleanup(disk.Close)
+	c := CreateOptions{Size: 1 << 20, JournalSize: journalArea + minJournalArea}
+	if err := CreateOn(fakeFS{disk}, c); err != nil {
+		t.Fatal(err)
+	}
+	o.ByHand = true
+	s, err := OpenOn(fakeFS{disk}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return disk, s
 }
 
 func fake(f *disktest.File, err error) (File, error) {

@@ -6,24 +6,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/belay-vm/belay/internal/bio"
-	"github.com/belay-vm/belay/internal/disktest"
 )
 
 // TestMergedSlotComesBack: TestModel found that a slot that a write had merged was given up, freed
 // by a flush round and used again for the same block in the same epoch. The block looked
 // unchanged, and the merge put older content back over an acknowledged write.
 func TestMergedSlotComesBack(t *testing.T) {
-	disk := disktest.New(1)
-	defer disk.Close()
-	o := CreateOptions{Size: 1 << 20, JournalSize: journalArea + minJournalArea}
-	if err := CreateOn(fakeFS{disk}, o); err != nil {
-		t.Fatal(err)
-	}
 	small := tuning{regionSlots: 1, growSlots: 2, minSlack: 2, unprovenBlocks: 1000}
-	s, err := OpenOn(fakeFS{disk}, Options{ByHand: true, tuning: &small})
-	if err != nil {
-		t.Fatal(err)
-	}
+	disk, s := fresh(t, Options{tuning: &small})
 	mustWrite(t, s, pattern(make([]byte, blockSize), 1), 0)
 
 	eng := disk.NewEngine()

@@ -13,20 +13,7 @@ import (
 // TestCatalogCountsItsOwnPages: a catalog named the pages of the snapshot before it. When arrays
 // shrank after a reopening the count went below zero, and the volume could not be opened again.
 func TestCatalogCountsItsOwnPages(t *testing.T) {
-	disk := disktest.New(1)
-	defer disk.Close()
-	o := CreateOptions{Size: 1 << 20, JournalSize: journalArea + minJournalArea}
-	if err := CreateOn(fakeFS{disk}, o); err != nil {
-		t.Fatal(err)
-	}
-	open := func() *Store {
-		s, err := OpenOn(fakeFS{disk}, Options{ByHand: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
-	s := open()
+	disk, s := fresh(t, Options{})
 	for _, at := range []int64{3, 1, 7} { // in no order, so that the map needs a page
 		mustWrite(t, s, pattern(make([]byte, blockSize), 1), at*blockSize)
 	}
@@ -34,7 +21,10 @@ func TestCatalogCountsItsOwnPages(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		s = open()
+		var err error
+		if s, err = OpenOn(fakeFS{disk}, Options{ByHand: true}); err != nil {
+			t.Fatal(err)
+		}
 		c, err := readCatalog(s.files.pages, s.super.catalog)
 		if err != nil {
 			t.Fatal(err)
@@ -72,16 +62,7 @@ func TestCatalogCountsItsOwnPages(t *testing.T) {
 // wrote. At the end of the map file that page was not there, and the volume could not be opened again;
 // elsewhere it was lost.
 func TestCatalogAtPageEnd(t *testing.T) {
-	disk := disktest.New(1)
-	defer disk.Close()
-	o := CreateOptions{Size: 1 << 20, JournalSize: journalArea + minJournalArea}
-	if err := CreateOn(fakeFS{disk}, o); err != nil {
-		t.Fatal(err)
-	}
-	s, err := OpenOn(fakeFS{disk}, Options{ByHand: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	disk, s := fresh(t, Options{})
 	name, near := strings.Repeat("x", 200), map[int]int{} // catalogs, by what they are longer than whole pages
 	for i := 0; near[-16]*near[-8]*near[0]*near[8] < 3; i++ {
 		if i == 3000 {

@@ -3,23 +3,12 @@ package checkpoint
 import (
 	"slices"
 	"testing"
-
-	"github.com/belay-vm/belay/internal/disktest"
 )
 
 // TestFlushForSpaceAmongOthers: a flush round that freed slots counted for nothing if others gave up
 // as many meanwhile, and requests failed for want of space that was there.
 func TestFlushForSpaceAmongOthers(t *testing.T) {
-	d := disktest.New(1)
-	defer d.Close()
-	o := CreateOptions{Size: 1 << 20, JournalSize: journalArea + minJournalArea}
-	if err := CreateOn(fakeFS{d}, o); err != nil {
-		t.Fatal(err)
-	}
-	s, err := OpenOn(fakeFS{d}, Options{ByHand: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, s := fresh(t, Options{})
 	p := make([]byte, 64<<10)
 	mustWrite(t, s, p, 0)
 	mustWrite(t, s, p, 0)

@@ -10,16 +10,7 @@ import (
 // sweepable is a volume with one deleted point, whose run waits to be swept.
 func sweepable(t *testing.T) (*disktest.Disk, *Store) {
 	t.Helper()
-	d := disktest.New(1)
-	t.Cleanup(d.Close)
-	o := CreateOptions{Size: 1 << 20, JournalSize: journalArea + minJournalArea}
-	if err := CreateOn(fakeFS{d}, o); err != nil {
-		t.Fatal(err)
-	}
-	s, err := OpenOn(fakeFS{d}, Options{ByHand: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	d, s := fresh(t, Options{})
 	mustWrite(t, s, pattern(make([]byte, 1<<20), 1), 0)
 	p, err := s.Checkpoint(context.Background(), "")
 	if err != nil {

@@ -50,8 +50,7 @@ func TestColoColdPrimary(t *testing.T) {
 	s.refused(ctx, pair.A, "--peer says where to ask it")
 	s.serve(pair.A, "primary", "--alone")
 	s.boots(ctx, pair.A)
-	s.secondary(pair.B)
-	s.protect(ctx, pair.A)
+	s.reprotect(ctx, pair.A)
 	s.diesProtected(ctx)
 }
 
@@ -69,12 +68,5 @@ func TestColoColdSecondary(t *testing.T) {
 	s.boots(ctx, pair.B)
 
 	s.refused(ctx, pair.A, "another generation was won")
-	s.secondary(pair.A)
-	s.protect(ctx, pair.B)
-	s.must("checkpoints", s.vms[pair.B].Checkpoints(ctx, 6))
-	s.servers[pair.B].Kill()
-	s.gone(ctx, pair.B)
-	s.await(ctx, pair.A, "alone")
-	s.goesOn(ctx, pair.A)
-	s.sound(pair.A)
+	s.movesBack(ctx)
 }

@@ -115,12 +115,17 @@ func TestColoSurvivorBelayKilled(t *testing.T) {
 	s.goesOn(ctx, pair.B)
 	s.lives(pair.B)
 
-	s.secondary(pair.A)
-	s.protect(ctx, pair.B)
-	s.must("checkpoints", s.vms[pair.B].Checkpoints(ctx, 6))
-	s.servers[pair.B].Kill()
-	s.gone(ctx, pair.B)
-	s.await(ctx, pair.A, "alone")
-	s.goesOn(ctx, pair.A)
-	s.sound(pair.A)
+	s.movesBack(ctx)
+}
+
+// movesBack has A follow B, which is alone, and take over when B's belay is killed.
+func (p *sides) movesBack(ctx context.Context) {
+	p.t.Helper()
+	p.reprotect(ctx, pair.B)
+	p.must("checkpoints", p.vms[pair.B].Checkpoints(ctx, 6))
+	p.servers[pair.B].Kill()
+	p.gone(ctx, pair.B)
+	p.await(ctx, pair.A, "alone")
+	p.goesOn(ctx, pair.A)
+	p.sound(pair.A)
 }
